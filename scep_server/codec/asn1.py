@@ -1,0 +1,288 @@
+"""The ASN.1 structures of SCEP, and the only use of `cryptography.hazmat.asn1` (its API is marked unstable).
+
+Names are the RFCs' words. What must survive byte for byte (names, keys, certificates, CRLs) is a TLV: `der(tlv)`
+gives its bytes back, `tlv(der)` makes one. SET OF appears as TLV too, read with `members`, because the library's own
+SetOf refuses any order but DER's, and devices do not always keep it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from cryptography.hazmat import asn1
+from cryptography.x509 import ObjectIdentifier
+
+from scep_server.errors import Malformed
+
+T = TypeVar("T")
+
+OID = ObjectIdentifier
+TLV = asn1.TLV
+Null = asn1.Null
+BitString = asn1.BitString
+NULL = Null()
+
+
+def decode(structure: type[T], data: bytes | TLV) -> T:
+    """One DER value with nothing behind it. Raises Malformed."""
+    try:
+        return data.parse(structure) if isinstance(data, TLV) else asn1.decode_der(structure, data)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Malformed(f"not a {structure.__name__}: {error}") from None
+
+
+def encode(value: object) -> bytes:
+    """DER of a structure declared here; a programming error is a ValueError or TypeError."""
+    return asn1.encode_der(value)
+
+
+def tlv(data: bytes) -> TLV:
+    """One DER element, unread. Raises Malformed."""
+    return decode(TLV, data)
+
+
+def der(element: TLV) -> bytes:
+    """All bytes of an element, as received."""
+    return asn1.encode_der(element)
+
+
+def element(tag: int, *parts: bytes) -> bytes:
+    """DER of one element from its one-byte tag and the parts of its content."""
+    content = b"".join(parts)
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
+
+
+def members(collection: TLV) -> list[TLV]:
+    """Elements of a SET OF or SEQUENCE OF, in the order received. Raises Malformed for any other tag."""
+    raw = der(collection)
+    if raw[0] not in (0x30, 0x31):
+        raise Malformed(f"tag {raw[0]:#04x} where a SET OF was expected")
+    return decode(_Members, element(0x30, b"\xa0", raw[1:])).items
+
+
+@asn1.sequence
+class _Members:
+    """Lets `members` read any collection: the library decodes no bare list."""
+
+    items: Annotated[list[TLV], asn1.Implicit(0)]
+
+
+# --- X.509 and PKCS#10 ------------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class AlgorithmIdentifier:
+    """RFC 5280 section 4.1.1.2. Parameters: NULL, OCTET STRING (an IV), anything else unread, or absent."""
+
+    algorithm: OID
+    parameters: Null | bytes | TLV | None
+
+
+@asn1.sequence
+class SubjectPublicKeyInfo:
+    """RFC 5280 section 4.1."""
+
+    algorithm: AlgorithmIdentifier
+    subject_public_key: BitString
+
+
+@asn1.sequence
+class Extension:
+    """RFC 5280 section 4.1. `critical` tolerates an encoded DEFAULT FALSE."""
+
+    extn_id: OID
+    critical: bool | None
+    extn_value: bytes
+
+
+@asn1.sequence
+class Validity:
+    """RFC 5280 section 4.1.2.5."""
+
+    not_before: asn1.UTCTime | asn1.GeneralizedTime
+    not_after: asn1.UTCTime | asn1.GeneralizedTime
+
+
+@asn1.sequence
+class TBSCertificate:
+    """RFC 5280 section 4.1, with everything unread that a SCEP server has no reason to judge in a client's."""
+
+    version: Annotated[int | None, asn1.Explicit(0)]
+    serial_number: int
+    signature: TLV
+    issuer: TLV
+    validity: Validity
+    subject: TLV
+    subject_public_key_info: TLV
+    issuer_unique_id: Annotated[BitString | None, asn1.Implicit(1)]
+    subject_unique_id: Annotated[BitString | None, asn1.Implicit(2)]
+    extensions: Annotated[list[TLV] | None, asn1.Explicit(3)]
+
+
+@asn1.sequence
+class Certificate:
+    """RFC 5280 section 4.1."""
+
+    tbs_certificate: TBSCertificate
+    signature_algorithm: TLV
+    signature_value: BitString
+
+
+@asn1.sequence
+class Attribute:
+    """RFC 5652 section 5.3 and RFC 2986 section 4.1; values is a SET OF, read with `members`."""
+
+    type: OID
+    values: TLV
+
+
+@asn1.sequence
+class CertificationRequestInfo:
+    """RFC 2986 section 4.1; attributes in any order, each an Attribute, absent in some clients."""
+
+    version: int
+    subject: TLV
+    subject_public_key_info: TLV
+    attributes: Annotated[list[TLV] | None, asn1.Implicit(0)]
+
+
+@asn1.sequence
+class CertificationRequest:
+    """RFC 2986 section 4.2; the info stays unread because its bytes are what is signed."""
+
+    certification_request_info: TLV
+    signature_algorithm: AlgorithmIdentifier
+    signature: BitString
+
+
+# --- CMS --------------------------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class IssuerAndSerialNumber:
+    """RFC 5652 section 10.2.4."""
+
+    issuer: TLV
+    serial_number: int
+
+
+@asn1.sequence
+class IssuerAndSubject:
+    """RFC 8894 section 3.3.3."""
+
+    issuer: TLV
+    subject: TLV
+
+
+@asn1.sequence
+class ContentInfo:
+    """RFC 5652 section 3."""
+
+    content_type: OID
+    content: Annotated[TLV, asn1.Explicit(0)]
+
+
+@asn1.sequence
+class EncapsulatedContentInfo:
+    """RFC 5652 section 5.2; eContent is absent in degenerate messages and in FAILURE and PENDING replies."""
+
+    content_type: OID
+    content: Annotated[bytes | None, asn1.Explicit(0)]
+
+
+@asn1.sequence
+class SignerInfo:
+    """RFC 5652 section 5.3. Signed attributes stay unread: their bytes are what is signed."""
+
+    version: int
+    sid: IssuerAndSerialNumber | Annotated[bytes, asn1.Implicit(0)]
+    digest_algorithm: AlgorithmIdentifier
+    signed_attrs: Annotated[list[TLV] | None, asn1.Implicit(0)]
+    signature_algorithm: AlgorithmIdentifier
+    signature: bytes
+    unsigned_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
+
+
+@asn1.sequence
+class SignedData:
+    """RFC 5652 section 5.1."""
+
+    version: int
+    digest_algorithms: TLV
+    encap_content_info: EncapsulatedContentInfo
+    certificates: Annotated[list[TLV] | None, asn1.Implicit(0)]
+    crls: Annotated[list[TLV] | None, asn1.Implicit(1)]
+    signer_infos: TLV
+
+
+@asn1.sequence
+class KeyTransRecipientInfo:
+    """RFC 5652 section 6.2.1."""
+
+    version: int
+    rid: IssuerAndSerialNumber | Annotated[bytes, asn1.Implicit(0)]
+    key_encryption_algorithm: AlgorithmIdentifier
+    encrypted_key: bytes
+
+
+@asn1.sequence
+class PasswordRecipientInfo:
+    """RFC 5652 section 6.2.4."""
+
+    version: int
+    key_derivation_algorithm: Annotated[AlgorithmIdentifier | None, asn1.Implicit(0)]
+    key_encryption_algorithm: AlgorithmIdentifier
+    encrypted_key: bytes
+
+
+@asn1.sequence
+class RecipientInfo:
+    """Carries one RecipientInfo CHOICE (RFC 5652 section 6.2); kinds we do not speak stay unread."""
+
+    choice: KeyTransRecipientInfo | Annotated[PasswordRecipientInfo, asn1.Implicit(3)] | TLV
+
+
+@asn1.sequence
+class EncryptedContentInfo:
+    """RFC 5652 section 6.1."""
+
+    content_type: OID
+    content_encryption_algorithm: AlgorithmIdentifier
+    encrypted_content: Annotated[bytes | None, asn1.Implicit(0)]
+
+
+@asn1.sequence
+class EnvelopedData:
+    """RFC 5652 section 6.1."""
+
+    version: int
+    originator_info: Annotated[list[TLV] | None, asn1.Implicit(0)]
+    recipient_infos: TLV
+    encrypted_content_info: EncryptedContentInfo
+    unprotected_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
+
+
+# --- algorithm parameters ---------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class RsaesOaepParams:
+    """RFC 8017 appendix A.2.1; absent fields mean SHA-1, MGF1 with SHA-1, and the empty label."""
+
+    hash_algorithm: Annotated[AlgorithmIdentifier | None, asn1.Explicit(0)]
+    mask_gen_algorithm: Annotated[AlgorithmIdentifier | None, asn1.Explicit(1)]
+    p_source_algorithm: Annotated[AlgorithmIdentifier | None, asn1.Explicit(2)]
+
+
+@asn1.sequence
+class Pbkdf2Params:
+    """RFC 8018 appendix A.2; an absent prf means HMAC with SHA-1. A salt by AlgorithmIdentifier was never defined."""
+
+    salt: bytes
+    iteration_count: int
+    key_length: int | None
+    prf: AlgorithmIdentifier | None
