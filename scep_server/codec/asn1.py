@@ -100,6 +100,22 @@ class Extension:
 
 
 @asn1.sequence
+class AttributeTypeAndValue:
+    """RFC 5280 section 4.1.2.4; the value is any string type, and sometimes none."""
+
+    type: OID
+    value: TLV
+
+
+@asn1.sequence
+class OtherName:
+    """RFC 5280 section 4.2.1.6, under its own tag in a GeneralName."""
+
+    type_id: OID
+    value: Annotated[TLV, asn1.Explicit(0)]
+
+
+@asn1.sequence
 class Validity:
     """RFC 5280 section 4.1.2.5."""
 

@@ -1,0 +1,169 @@
+"""PKCS#10 certification requests (RFC 2986), read as devices send them.
+
+Our own reader, because `cryptography` refuses attributes that are out of DER order and cannot check a SHA-1 signature
+(T10). What is tolerated: attributes in any order, empty or missing; challengePassword in any string type; requested
+extensions under the PKCS #9 or the Microsoft identifier. What could be read in two ways is refused: the same
+attribute or extension twice, or both forms of the extension request.
+
+The self-signature is the proof of possession (RFC 8894 section 7.6, R56) and is verified here, always.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from scep_server.codec import asn1, names
+from scep_server.errors import Malformed, Reason, Refusal, TooLarge
+from scep_server.types import CertificationRequest, Extension
+
+MAX_CSR: Final = 16 * 1024
+"""Octets (N9)."""
+MAX_RSA_BITS: Final = 4096
+MAX_RSA_EXPONENT_BITS: Final = 33
+"""Larger keys or exponents would make one verification expensive; policy is stricter still (N9, N23)."""
+MAX_EXTENSIONS: Final = 50
+
+CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - the attribute's identifier
+EXTENSION_REQUEST: Final = frozenset({"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"})
+"""PKCS #9 extensionRequest, and Microsoft's szOID_CERT_EXTENSIONS of the same form."""
+SUBJECT_ALT_NAME: Final = "2.5.29.17"
+
+# The weak hashes are listed because R3 wants badAlg for a request that verified under them.
+_RSA_HASHES: Final[dict[str, HashAlgorithm]] = {
+    "1.2.840.113549.1.1.4": MD5(),  # noqa: S303
+    "1.2.840.113549.1.1.5": SHA1(),  # noqa: S303
+    "1.2.840.113549.1.1.11": SHA256(),
+    "1.2.840.113549.1.1.12": SHA384(),
+    "1.2.840.113549.1.1.13": SHA512(),
+}
+_ECDSA_HASHES: Final[dict[str, HashAlgorithm]] = {
+    "1.2.840.10045.4.1": SHA1(),  # noqa: S303
+    "1.2.840.10045.4.3.2": SHA256(),
+    "1.2.840.10045.4.3.3": SHA384(),
+    "1.2.840.10045.4.3.4": SHA512(),
+}
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+def parse_csr(der: bytes, *, allow_sha1: bool = False) -> CertificationRequest:
+    """The request, its self-signature verified.
+
+    Malformed: not a PKCS#10 in DER, ambiguous, beyond a limit of N9, or its signature does not verify. Refusal with
+    Reason.ALGORITHM: the signature verified, but under MD5, or under SHA-1 without allow_sha1 (R3).
+    """
+    if len(der) > MAX_CSR:
+        raise TooLarge(f"CSR of {len(der)} octets, {MAX_CSR} are allowed")
+    request = asn1.decode(asn1.CertificationRequest, der)
+    info_der = asn1.der(request.certification_request_info)
+    info = asn1.decode(asn1.CertificationRequestInfo, request.certification_request_info)
+    if info.version != 0:
+        raise Malformed(f"CSR version {info.version}")
+    subject = asn1.der(info.subject)
+    names.rdns(subject)
+    challenge, extensions = _read_attributes(info.attributes or [])
+
+    spki = asn1.der(info.subject_public_key_info)
+    public_key = _load_key(spki)
+    algorithm = request.signature_algorithm.algorithm.dotted_string
+    if not _no_parameters(request.signature_algorithm) or request.signature.padding_bits():
+        raise Malformed("unexpected signature parameters in a CSR")
+    digest = _verify(public_key, algorithm, request.signature.as_bytes(), info_der)
+    if isinstance(digest, MD5) or (isinstance(digest, SHA1) and not allow_sha1):
+        raise Refusal(Reason.ALGORITHM, f"CSR signed with {digest.name}")
+    return CertificationRequest(
+        der=der,
+        info=info_der,
+        subject=subject,
+        spki=spki,
+        public_key=public_key,
+        challenge=challenge,
+        extensions=extensions,
+        signature_algorithm=algorithm,
+    )
+
+
+def _load_key(spki: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+    """The request's key, if a verification with it is bounded work. Explicit EC parameters do not load."""
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Malformed("public key of the CSR cannot be read") from error
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size > MAX_RSA_BITS or key.public_numbers().e.bit_length() > MAX_RSA_EXPONENT_BITS:
+            raise Malformed("RSA key of the CSR is too large")
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
+        return key
+    raise Malformed("key type of the CSR is not supported")
+
+
+def _verify(
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, algorithm: str, signature: bytes, data: bytes
+) -> HashAlgorithm:
+    """The hash under which the signature verified; Malformed when it did not."""
+    digest = (_RSA_HASHES if isinstance(key, rsa.RSAPublicKey) else _ECDSA_HASHES).get(algorithm)
+    if digest is None:
+        raise Malformed(f"CSR signature algorithm {algorithm}")
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, padding.PKCS1v15(), digest)
+        else:
+            key.verify(signature, data, ec.ECDSA(digest))
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm) as error:
+        raise Malformed("self-signature of the CSR does not verify") from error
+    return digest
+
+
+def _no_parameters(algorithm: asn1.AlgorithmIdentifier) -> bool:
+    """Absent, or the NULL that belongs to RSA and that some devices write for ECDSA too."""
+    return algorithm.parameters is None or isinstance(algorithm.parameters, asn1.Null)
+
+
+def _read_attributes(attributes: list[asn1.TLV]) -> tuple[str | None, tuple[Extension, ...]]:
+    challenge: str | None = None
+    extensions: tuple[Extension, ...] | None = None
+    for element in attributes:
+        attribute = asn1.decode(asn1.Attribute, element)
+        oid = attribute.type.dotted_string
+        if oid == CHALLENGE_PASSWORD:
+            if challenge is not None:
+                raise Malformed("two challengePassword attributes in a CSR")
+            challenge = _read_challenge(_single_value(attribute))
+        elif oid in EXTENSION_REQUEST:
+            if extensions is not None:
+                raise Malformed("two extension requests in a CSR")
+            extensions = _read_extensions(_single_value(attribute))
+    return challenge, extensions or ()
+
+
+def _single_value(attribute: asn1.Attribute) -> asn1.TLV:
+    """Both attributes we read are SINGLE VALUE (RFC 2985 section 5.4)."""
+    values = asn1.members(attribute.values)
+    if len(values) != 1:
+        raise Malformed(f"attribute {attribute.type.dotted_string} with {len(values)} values in a CSR")
+    return values[0]
+
+
+def _read_challenge(value: asn1.TLV) -> str:
+    text = names.string_value(value.tag_bytes[0], bytes(value.data))
+    if "\0" in text:
+        raise Malformed("NUL in a challengePassword")
+    return text
+
+
+def _read_extensions(value: asn1.TLV) -> tuple[Extension, ...]:
+    requested = [asn1.decode(asn1.Extension, element) for element in asn1.members(value)]
+    if len(requested) > MAX_EXTENSIONS:
+        raise Malformed(f"{len(requested)} extensions in a CSR, {MAX_EXTENSIONS} are allowed")
+    extensions = tuple(Extension(e.extn_id.dotted_string, bool(e.critical), e.extn_value) for e in requested)
+    if len({extension.oid for extension in extensions}) != len(extensions):
+        raise Malformed("the same extension twice in a CSR")
+    for extension in extensions:
+        if extension.oid == SUBJECT_ALT_NAME:
+            names.parse_general_names(extension.value)
+    return extensions
