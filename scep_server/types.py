@@ -178,6 +178,10 @@ class SealedRequest:
     envelope: Envelope | None
     """None only for a CertPoll, whose content is never needed (RFC 8894 section 3.3.3)."""
     signing_time: datetime | None
+    cipher: Cipher = Cipher.AES128_CBC
+    """Content cipher of the request's envelope, to be mirrored; AES-128 when there is none to mirror (R4)."""
+    transport: KeyTransport = KeyTransport.PKCS1_V15
+    """Key transport of the request's envelope, to be mirrored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +421,7 @@ class Entry:
     tbs: bytes | None = field(default=None, repr=False)
     certificate: bytes | None = field(default=None, repr=False)
     request: bytes | None = field(default=None, repr=False)
-    """The CSR, kept while a decision is pending; without its challenge when read by list commands."""
+    """The sealed CSR, kept where a decision or a confirmation is outstanding."""
     issued_at: datetime | None = None
     renews: int | None = None
     """Entry id of the certificate this one renews."""
@@ -437,7 +441,8 @@ class Opening:
     signer_key: bytes
     request_key: bytes
     request_hash: bytes
-    request: bytes = field(repr=False)
+    request: bytes | None = field(repr=False)
+    """The CSR, sealed (it carries the challenge), where a later step needs it; None otherwise."""
     subject: str
     source: str
     received_at: datetime

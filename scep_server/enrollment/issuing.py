@@ -1,0 +1,242 @@
+"""From an authorised request to a released certificate, in two commits.
+
+COMMIT 1 records the exact tbsCertificate and spends the challenge; only then is anything signed. COMMIT 2 records the
+certificate; only then may anybody see it. Every step can be resumed by the same request after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from cryptography import x509
+
+from scep_server.codec.names import rfc4514
+from scep_server.enrollment.authorization import Authorization
+from scep_server.enrollment.registry import ActiveIntegration
+from scep_server.enrollment.stored_requests import StoredRequests
+from scep_server.errors import Fault, SerialCollision
+from scep_server.interfaces import CertificateAuthority, Issuances, Opened
+from scep_server.types import (
+    Attempt,
+    Certificate,
+    CertificationRequest,
+    Entry,
+    EntryState,
+    Event,
+    Intent,
+    IssueOrder,
+    MessageType,
+    Opening,
+    Prepared,
+    SealedRequest,
+    Source,
+)
+
+T = TypeVar("T")
+
+MAX_SERIAL_COLLISIONS = 5
+"""128 random bits do not collide; five in a row mean a broken random source, which is a fault, not bad luck."""
+
+Packing = Callable[[bytes], bytes]
+"""Blocking: certificate DER to the bytes of the reply that carries it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One request on its way to a certificate."""
+
+    active: ActiveIntegration
+    transaction_id: str
+    message_type: MessageType
+    signer_key: bytes
+    request: CertificationRequest
+    source: Source
+    received_at: datetime
+
+    def attempt(self) -> Attempt:
+        """The same, as a challenge plugin sees it."""
+        return Attempt(
+            integration=self.active.name,
+            transaction_id=self.transaction_id,
+            message_type=self.message_type,
+            request=self.request,
+            source=self.source,
+            received_at=self.received_at,
+        )
+
+
+def new_candidate(
+    active: ActiveIntegration,
+    sealed: SealedRequest,
+    request: CertificationRequest,
+    source: Source,
+    received_at: datetime,
+) -> Candidate:
+    """The candidate that a read request makes."""
+    return Candidate(
+        active=active,
+        transaction_id=sealed.reply_to.transaction_id,
+        message_type=sealed.message_type,
+        signer_key=sealed.signer.key_hash,
+        request=request,
+        source=source,
+        received_at=received_at,
+    )
+
+
+class Issuing:
+    """The only caller of CertificateAuthority.issue."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Issuances,
+        authority: CertificateAuthority,
+        stored: StoredRequests,
+        pool: Executor,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._stored = stored
+        self._authority = authority
+        self._pool = pool
+        self._clock = clock
+
+    async def open(
+        self, candidate: Candidate, authorization: Authorization, order: IssueOrder, prepared: Prepared
+    ) -> Opened:
+        """COMMIT 1. The entry is intended, or pending where a person decides first."""
+        pending = candidate.active.options.approval == "manual" or authorization.grant.pending
+        for _ in range(MAX_SERIAL_COLLISIONS):
+            opening = self._opening(candidate, authorization, None if pending else prepared)
+            try:
+                return await self._ledger.open(opening, (_opened_event(opening, order),))
+            except SerialCollision:
+                prepared = await self._run(lambda: self._authority.prepare(order))
+        raise Fault("no free serial number after several tries: the random source is broken")
+
+    async def finish(
+        self,
+        active: ActiveIntegration,
+        entry: Entry,
+        intent: Intent | None,
+        attempt: Callable[[], Attempt],
+        pack: Packing,
+    ) -> bytes:
+        """Bring an entry to `issued` from wherever it stands, and give the packed reply.
+
+        intent: of a fresh COMMIT 1; None resumes the entry. attempt: asked for only when a plugin must confirm.
+        """
+        if entry.state is EntryState.INTENDED:
+            entry, reply = await self._sign(active, entry, intent, pack)
+        else:
+            reply = None
+        if entry.certificate is None:
+            raise Fault(f"entry {entry.id} is {entry.state.value} without a certificate")
+        if entry.state is EntryState.SIGNED:
+            entry = await self._release(active, entry, attempt())
+        if entry.state is not EntryState.ISSUED or entry.certificate is None:
+            raise Fault(f"entry {entry.id} became {entry.state.value} meanwhile")
+        certificate = entry.certificate
+        return reply if reply is not None else await self._run(lambda: pack(certificate))
+
+    async def _sign(
+        self, active: ActiveIntegration, entry: Entry, intent: Intent | None, pack: Packing
+    ) -> tuple[Entry, bytes | None]:
+        """Sign the recorded tbs and record the certificate. The reply is packed on the same trip to the pool; it
+        leaves only after COMMIT 2, and is packed anew when another request of this transaction was faster.
+        """
+        intent = intent or await self._ledger.resume(entry.id)
+        if intent is None:
+            raise Fault(f"entry {entry.id} moved on meanwhile", retry_after=1)
+        blocks = active.judge().confirm_blocks_release
+        certificate, reply = await self._run(lambda: self._issue(intent, pack))
+        event = Event(
+            kind="certificate.issued" if not blocks else "certificate.signed",
+            at=self._clock(),
+            integration=entry.integration,
+            entry_id=entry.id,
+            source=entry.source,
+            detail={"serial": f"{certificate.serial:x}", "transaction_id": entry.transaction_id},
+        )
+        recorded = await self._ledger.sign(entry.id, certificate, not blocks, (event,))
+        return recorded, reply if recorded.certificate == certificate.der else None
+
+    def _issue(self, intent: Intent, pack: Packing) -> tuple[Certificate, bytes]:
+        certificate = self._authority.issue(intent)
+        return certificate, pack(certificate.der)
+
+    async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Attempt) -> Entry:
+        await active.judge().confirm(attempt, recorded_certificate(entry))
+        event = Event(
+            kind="certificate.issued",
+            at=self._clock(),
+            integration=entry.integration,
+            entry_id=entry.id,
+            source=attempt.source.address,
+            detail={"serial": f"{entry.serial or 0:x}", "transaction_id": entry.transaction_id},
+        )
+        return await self._ledger.release(entry.id, (event,))
+
+    def _opening(self, candidate: Candidate, authorization: Authorization, prepared: Prepared | None) -> Opening:
+        options = candidate.active.options
+        window = options.pickup_window if prepared is not None else options.pending_window
+        keep = prepared is None or candidate.active.judge().confirm_blocks_release
+        name, transaction_id = candidate.active.name, candidate.transaction_id
+        return Opening(
+            integration=name,
+            transaction_id=transaction_id,
+            message_type=candidate.message_type,
+            signer_key=candidate.signer_key,
+            request_key=candidate.request.key_hash,
+            request_hash=candidate.request.info_hash,
+            request=self._stored.seal(name, transaction_id, candidate.request) if keep else None,
+            subject=rfc4514(candidate.request.subject),
+            source=candidate.source.address,
+            received_at=candidate.received_at,
+            pickup_until=candidate.received_at + timedelta(seconds=window),
+            consumes=authorization.grant.consumes,
+            reference=authorization.grant.reference,
+            renews=authorization.renews,
+            prepared=prepared,
+        )
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def recorded_certificate(entry: Entry) -> Certificate:
+    """The Certificate value of an entry that has one."""
+    if entry.certificate is None or entry.serial is None or entry.issuer_id is None:
+        raise Fault(f"entry {entry.id} has no certificate")
+    if entry.not_before is None or entry.not_after is None:
+        raise Fault(f"entry {entry.id} has no validity")
+    subject = x509.load_der_x509_certificate(entry.certificate).subject.public_bytes()
+    return Certificate(entry.certificate, entry.issuer_id, entry.serial, subject, entry.not_before, entry.not_after)
+
+
+def _opened_event(opening: Opening, order: IssueOrder) -> Event:
+    detail: dict[str, object] = {
+        "transaction_id": opening.transaction_id,
+        "subject": opening.subject,
+        "public_key_sha256": opening.request_key.hex(),
+        "message_type": int(opening.message_type),
+    }
+    if order.dropped:
+        detail["dropped"] = list(order.dropped)
+    if opening.renews is not None:
+        detail["renews_entry"] = opening.renews
+    if opening.prepared is not None:
+        detail["serial"] = f"{opening.prepared.serial:x}"
+    return Event(
+        kind="request.pending" if opening.prepared is None else "certificate.intended",
+        at=opening.received_at,
+        integration=opening.integration,
+        source=opening.source,
+        detail=detail,
+    )

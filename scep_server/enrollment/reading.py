@@ -1,0 +1,166 @@
+"""The first stretch of the road, on a pool thread: bytes to a request that is verified, opened and judged by policy.
+
+Everything here happens before the challenge is asked, so that a bad request burns nothing, and everything between
+unwrapping and a well-formed CSR has one answer (N12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from scep_server.codec.messages import open_request, parse_request, unwrap_password
+from scep_server.enrollment.authorization import renewed_entry
+from scep_server.enrollment.registry import ActiveIntegration
+from scep_server.enrollment.retransmission import resumes
+from scep_server.errors import Reason, Refusal
+from scep_server.interfaces import CertificateAuthority, Issuances, RaKey
+from scep_server.policy.orders import make_order
+from scep_server.types import (
+    CertificationRequest,
+    Entry,
+    IssueOrder,
+    IssuerAndSerialNumber,
+    MessageType,
+    PasswordWrappedKey,
+    Prepared,
+    RecipientId,
+    ReplyEncryption,
+    SealedRequest,
+)
+
+QUERIES = frozenset({MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL})
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A PKCSReq or RenewalReq that may go on: to the entry it repeats, or to the challenge with a prepared tbs."""
+
+    sealed: SealedRequest
+    request: CertificationRequest
+    encryption: ReplyEncryption
+    resumed: Entry | None
+    renewed: Entry | None
+    order: IssueOrder | None
+    prepared: Prepared | None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A CertPoll, GetCert or GetCRL."""
+
+    sealed: SealedRequest
+    content: IssuerAndSerialNumber | None
+    password: bytes | None
+
+
+class Reader:
+    """Holds what reading needs besides the bytes: the recipient's key, the ledger's reads, the CA's facts."""
+
+    def __init__(
+        self,
+        *,
+        ra: RaKey,
+        recipients: tuple[RecipientId, ...],
+        authority: CertificateAuthority,
+        ledger: Issuances,
+        clock: Callable[[], datetime],
+        forbidden_keys: frozenset[bytes],
+        forbidden_subjects: frozenset[bytes],
+    ) -> None:
+        self._ra = ra
+        self._recipients = recipients
+        self._authority = authority
+        self._issuer_subject = authority.chain()[0].subject
+        self._ledger = ledger
+        self._clock = clock
+        self._forbidden_keys = forbidden_keys
+        self._forbidden_subjects = forbidden_subjects
+
+    def read(self, active: ActiveIntegration, message: bytes) -> Application | Query:
+        """Blocking. Malformed when no CertRep can be addressed, otherwise Refusal with reply_to, or Fault."""
+        sealed = parse_request(message, active.allowed, self._recipients)
+        try:
+            return self._read(active, sealed)
+        except Refusal as refusal:
+            if refusal.reply_to is None:
+                refusal.reply_to = sealed.reply_to
+            raise
+
+    def _read(self, active: ActiveIntegration, sealed: SealedRequest) -> Application | Query:
+        self._check_time(active, sealed)
+        if sealed.message_type is MessageType.CERT_POLL:
+            return Query(sealed, None, None)
+        content, password = self._open(active, sealed)
+        if isinstance(content, IssuerAndSerialNumber):
+            return Query(sealed, content, password)
+        return self._apply(active, sealed, content)
+
+    def _check_time(self, active: ActiveIntegration, sealed: SealedRequest) -> None:
+        window = active.options.signing_time_window
+        if window is None or sealed.signing_time is None:
+            return
+        if abs((sealed.signing_time - self._clock()).total_seconds()) > window:
+            raise Refusal(Reason.TIME, f"signingTime {sealed.signing_time.isoformat()} is more than {window} s off")
+
+    def _open(
+        self, active: ActiveIntegration, sealed: SealedRequest
+    ) -> tuple[CertificationRequest | IssuerAndSerialNumber, bytes | None]:
+        envelope = sealed.envelope
+        if envelope is None:
+            raise Refusal(Reason.STRUCTURE, "message has no envelope")
+        if not isinstance(envelope.recipient, PasswordWrappedKey):
+            return open_request(sealed, self._ra.unwrap(envelope.recipient)), None
+        # Candidates are the integration's at most two secrets (R50); the one that opens is the one the client knows.
+        candidates = tuple(active.judge().reveal(""))[:2]
+        for password in candidates[:-1]:
+            try:
+                return open_request(sealed, unwrap_password(envelope.recipient, (password,))), password
+            except Refusal:
+                continue
+        last = candidates[-1] if candidates else b""
+        return open_request(sealed, unwrap_password(envelope.recipient, candidates[-1:])), last
+
+    def _apply(self, active: ActiveIntegration, sealed: SealedRequest, request: CertificationRequest) -> Application:
+        now = self._clock()
+        encryption = application_encryption(sealed, request)
+        entry = self._ledger.find(active.name, sealed.reply_to.transaction_id)
+        if entry is not None and resumes(entry, sealed, request, now):
+            return Application(sealed, request, encryption, entry, None, None, None)
+        renewed = renewed_entry(
+            active, sealed, request, self._ledger, self._authority.issuer_id, self._issuer_subject, now
+        )
+        order = make_order(
+            request,
+            active.options,
+            now,
+            forbidden_keys=self._forbidden_keys,
+            forbidden_subjects=self._forbidden_subjects,
+        )
+        return Application(sealed, request, encryption, None, renewed, order, self._authority.prepare(order))
+
+
+def application_encryption(sealed: SealedRequest, request: CertificationRequest) -> ReplyEncryption:
+    """How the reply to an enrolment is encrypted: to the signer's key, or under the challenge (RFC 8894 3.1, R47).
+
+    Refusal when the key cannot decrypt and the request brings no challenge: nobody could read the certificate.
+    """
+    if sealed.signer.can_encrypt:
+        return _encryption(sealed, None)
+    if not request.challenge:
+        raise Refusal(Reason.CHALLENGE, "a key that cannot decrypt needs a challenge to receive its reply")
+    return _encryption(sealed, request.challenge.encode())
+
+
+def query_encryption(sealed: SealedRequest, password: bytes | None) -> ReplyEncryption:
+    """The same for a query; password is a secret of the integration, for keys that cannot decrypt."""
+    if sealed.signer.can_encrypt:
+        return _encryption(sealed, None)
+    if not password:
+        raise Refusal(Reason.NO_SUCH_CERTIFICATE, "the signer's key cannot decrypt and no password is known")
+    return _encryption(sealed, password)
+
+
+def _encryption(sealed: SealedRequest, password: bytes | None) -> ReplyEncryption:
+    return ReplyEncryption(sealed.cipher, sealed.transport, sealed.signer, password)

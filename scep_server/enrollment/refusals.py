@@ -1,0 +1,79 @@
+"""What happens to a no: it is on record before the client hears it, and wrong guesses are counted.
+
+Unauthenticated refusals are coalesced, so that strangers cannot fill the disk; what cannot be recorded is not
+answered with a FAILURE but with a Fault, because a device takes FAILURE for final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from scep_server.audit import RefusalCoalescer
+from scep_server.enrollment.limiter import ChallengeLimiter
+from scep_server.errors import Malformed, Reason, Refusal, TooManyAttempts
+from scep_server.interfaces import Issuances
+from scep_server.types import Event, Source
+
+
+class Refusals:
+    """Counts and records refusals of one process."""
+
+    def __init__(
+        self,
+        ledger: Issuances,
+        coalescer: RefusalCoalescer,
+        limiter: ChallengeLimiter,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._coalescer = coalescer
+        self._limiter = limiter
+        self._clock = clock
+
+    async def refuse(self, integration: str, source: Source, refusal: Refusal) -> None:
+        """Record a refusal. TooManyAttempts instead of an answer when this source guesses challenges (N18)."""
+        now = self._clock()
+        await self._record(
+            Event(
+                kind="request.refused",
+                at=now,
+                integration=integration,
+                source=source.address,
+                detail={
+                    "reason": refusal.reason.code,
+                    "detail": refusal.detail,
+                    "transaction_id": refusal.reply_to.transaction_id if refusal.reply_to else "",
+                },
+                security=refusal.security,
+            ),
+            refusal.reason.code,
+        )
+        if refusal.reason is Reason.CHALLENGE:
+            wait = self._limiter.retry_after(source.address, now)
+            self._limiter.wrong(source.address, now)
+            if wait is not None:
+                raise TooManyAttempts(wait)
+
+    async def malformed(self, integration: str, source: Source, error: Malformed) -> None:
+        """Record bytes that no CertRep could answer."""
+        await self._record(
+            Event(
+                kind="request.malformed",
+                at=self._clock(),
+                integration=integration,
+                source=source.address,
+                detail={"reason": "malformed", "detail": str(error)},
+            ),
+            "malformed",
+        )
+
+    async def flush(self, *, everything: bool = False) -> None:
+        """Record the counted repeats whose window ended; everything at shutdown."""
+        events = self._coalescer.flush() if everything else self._coalescer.due(self._clock())
+        if events:
+            await self._ledger.record(events)
+
+    async def _record(self, event: Event, reason: str) -> None:
+        if self._coalescer.admit(event, reason):
+            await self._ledger.record((event,))

@@ -1,0 +1,181 @@
+"""The road of one PKIOperation, from bytes to bytes (RFC 8894 sections 4.3 to 4.6)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from typing import TypeVar
+
+from scep_server.codec.capabilities import ca_certs
+from scep_server.enrollment.answers import Answers
+from scep_server.enrollment.authorization import authorise
+from scep_server.enrollment.issuing import Candidate, Issuing, new_candidate
+from scep_server.enrollment.queries import CrlSource, polled_entry, queried_certificate, queried_crl
+from scep_server.enrollment.reading import Application, Query, Reader, query_encryption
+from scep_server.enrollment.refusals import Refusals
+from scep_server.enrollment.registry import ActiveIntegration, Registry
+from scep_server.enrollment.retransmission import resumes
+from scep_server.enrollment.stored_requests import StoredRequests
+from scep_server.errors import Fault, Malformed, Reason, Refusal
+from scep_server.interfaces import CertificateAuthority, Issuances
+from scep_server.types import Attempt, Entry, EntryState, MessageType, ReplyEncryption, ReplyTo, Source
+
+T = TypeVar("T")
+
+
+class Enrollment:
+    """What the public listener asks. One instance a process."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        reader: Reader,
+        answers: Answers,
+        issuing: Issuing,
+        refusals: Refusals,
+        stored: StoredRequests,
+        ledger: Issuances,
+        authority: CertificateAuthority,
+        crls: CrlSource,
+        crl_shards: int,
+        scep_certificates: Sequence[bytes],
+        pool: Executor,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._registry = registry
+        self._reader = reader
+        self._answers = answers
+        self._issuing = issuing
+        self._refusals = refusals
+        self._stored = stored
+        self._ledger = ledger
+        self._authority = authority
+        self._issuer_subject = authority.chain()[0].subject
+        self._crls = crls
+        self._crl_shards = crl_shards
+        self._chain_body = ca_certs(scep_certificates)
+        self._single_body = ca_certs(scep_certificates[:1])
+        self._pool = pool
+        self._clock = clock
+
+    def ca_caps(self, integration: str) -> bytes:
+        """GetCACaps body, from memory. LookupError for an unknown integration."""
+        return self._registry.get(integration).caps
+
+    def ca_certs(self, integration: str) -> tuple[bytes, str]:
+        """GetCACert body and content type, from memory. LookupError for an unknown integration."""
+        single = self._registry.get(integration).options.ca_certs == "single"
+        return self._single_body if single else self._chain_body
+
+    async def pki_operation(self, integration: str, message: bytes, source: Source) -> bytes:
+        """One pkiMessage to its CertRep.
+
+        LookupError: unknown integration. Malformed: no CertRep can be addressed. TooManyAttempts: guessing. Fault: ours.
+        """
+        active = self._registry.get(integration)
+        received_at = self._clock()
+        try:
+            read = await self._run(lambda: self._reader.read(active, message))
+            if isinstance(read, Query):
+                return await self._query(active, read, source, received_at)
+            return await self._enrol(active, read, source, received_at)
+        except Malformed as error:
+            await self._refusals.malformed(integration, source, error)
+            raise
+        except Refusal as refusal:
+            return await self._refuse(integration, source, refusal)
+
+    async def _refuse(self, integration: str, source: Source, refusal: Refusal) -> bytes:
+        await self._refusals.refuse(integration, source, refusal)
+        reply_to = refusal.reply_to
+        if reply_to is None:
+            raise Malformed(refusal.detail)
+        return await self._run(lambda: self._answers.failure(reply_to, refusal))
+
+    async def _enrol(
+        self, active: ActiveIntegration, read: Application, source: Source, received_at: datetime
+    ) -> bytes:
+        reply_to = read.sealed.reply_to
+        try:
+            if not active.integration.enabled:
+                raise Refusal(Reason.DISABLED, "integration is disabled")
+            candidate = new_candidate(active, read.sealed, read.request, source, received_at)
+            entry = read.resumed
+            if entry is not None:
+                return await self._answer(active, entry, candidate.attempt, read.encryption, reply_to)
+            return await self._open(active, read, candidate)
+        except Refusal as refusal:
+            refusal.reply_to = refusal.reply_to or reply_to
+            raise
+
+    async def _open(self, active: ActiveIntegration, read: Application, candidate: Candidate) -> bytes:
+        if read.order is None or read.prepared is None:
+            raise Fault("a new request reached the challenge without an order")
+        attempt = candidate.attempt()
+        authorization = await authorise(active, attempt, read.renewed)
+        try:
+            opened = await self._issuing.open(candidate, authorization, read.order, read.prepared)
+            if opened.existing and not resumes(opened.entry, read.sealed, read.request, candidate.received_at):
+                raise Fault("the transaction changed hands meanwhile", retry_after=1)
+        except Refusal as refusal:
+            await active.judge().report_failure(attempt, refusal)
+            raise
+        reply_to, encryption = read.sealed.reply_to, read.encryption
+        if opened.intent is None:
+            return await self._answer(active, opened.entry, candidate.attempt, encryption, reply_to)
+        pack = self._packing(active, reply_to, encryption)
+        return await self._issuing.finish(active, opened.entry, opened.intent, candidate.attempt, pack)
+
+    async def _answer(
+        self,
+        active: ActiveIntegration,
+        entry: Entry,
+        attempt: Callable[[], Attempt],
+        encryption: ReplyEncryption,
+        reply_to: ReplyTo,
+    ) -> bytes:
+        """Answer from an entry, wherever it stands; what is unfinished is finished."""
+        if entry.state is EntryState.PENDING:
+            return await self._run(lambda: self._answers.pending(reply_to))
+        return await self._issuing.finish(active, entry, None, attempt, self._packing(active, reply_to, encryption))
+
+    def _packing(
+        self, active: ActiveIntegration, reply_to: ReplyTo, encryption: ReplyEncryption
+    ) -> Callable[[bytes], bytes]:
+        chain = active.options.reply_chain
+        return lambda certificate: self._answers.success(reply_to, certificate, encryption, with_chain=chain)
+
+    async def _query(self, active: ActiveIntegration, query: Query, source: Source, received_at: datetime) -> bytes:
+        try:
+            if query.sealed.message_type is MessageType.CERT_POLL:
+                return await self._poll(active, query, source, received_at)
+            return await self._run(lambda: self._look_up(active, query))
+        except Refusal as refusal:
+            refusal.reply_to = refusal.reply_to or query.sealed.reply_to
+            raise
+
+    async def _poll(self, active: ActiveIntegration, query: Query, source: Source, received_at: datetime) -> bytes:
+        entry = await self._run(lambda: polled_entry(self._ledger, active, query.sealed, received_at))
+        passwords = () if query.sealed.signer.can_encrypt else active.judge().reveal(entry.reference)
+        encryption = query_encryption(query.sealed, passwords[0] if passwords else None)
+        return await self._answer(
+            active, entry, lambda: self._stored.attempt(entry, source), encryption, query.sealed.reply_to
+        )
+
+    def _look_up(self, active: ActiveIntegration, query: Query) -> bytes:
+        asked = query.content
+        if asked is None:
+            raise Refusal(Reason.NO_SUCH_CERTIFICATE, "query without content")
+        encryption = query_encryption(query.sealed, query.password)
+        issuer_id, subject = self._authority.issuer_id, self._issuer_subject
+        if query.sealed.message_type is MessageType.GET_CERT:
+            certificate = queried_certificate(self._ledger, active, asked, issuer_id, subject)
+            return self._answers.success(query.sealed.reply_to, certificate, encryption)
+        crl = queried_crl(self._ledger, self._crls, asked, issuer_id, subject, self._crl_shards)
+        return self._answers.crl(query.sealed.reply_to, crl, encryption)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)

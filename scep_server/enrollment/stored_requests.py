@@ -1,0 +1,44 @@
+"""Requests that must outlive the answer: pending ones, and those whose plugin still has to confirm.
+
+A PKCS#10 carries its challenge, so it is encrypted under the key file before it enters the ledger (N18).
+"""
+
+from __future__ import annotations
+
+from scep_server.codec.csr import parse_csr
+from scep_server.errors import Fault
+from scep_server.interfaces import KeyFile
+from scep_server.types import Attempt, CertificationRequest, Entry, Source
+
+
+class StoredRequests:
+    """Seals and opens the CSR column of the ledger."""
+
+    def __init__(self, keys: KeyFile) -> None:
+        self._keys = keys
+
+    def seal(self, integration: str, transaction_id: str, request: CertificationRequest) -> bytes:
+        """What the ledger keeps of the CSR."""
+        return self._keys.encrypt(request.der, _context(integration, transaction_id)).encode()
+
+    def open(self, entry: Entry) -> CertificationRequest:
+        """The CSR of an entry. Fault when the entry kept none."""
+        if not entry.request:
+            raise Fault(f"entry {entry.id} kept no request")
+        der = self._keys.decrypt(entry.request.decode(), _context(entry.integration, entry.transaction_id))
+        return parse_csr(der, allow_sha1=True)
+
+    def attempt(self, entry: Entry, source: Source) -> Attempt:
+        """The entry's request as a challenge plugin saw it."""
+        return Attempt(
+            integration=entry.integration,
+            transaction_id=entry.transaction_id,
+            message_type=entry.message_type,
+            request=self.open(entry),
+            source=source,
+            received_at=entry.requested_at,
+        )
+
+
+def _context(integration: str, transaction_id: str) -> str:
+    return f"request:{integration}:{transaction_id}"
