@@ -83,7 +83,7 @@ def recipient(
     encrypted_key: bytes | None = None,
     serial: bytes | None = None,
 ) -> bytes:
-    """KeyTransRecipientInfo. transport: pkcs1, oaep-sha1 or oaep-sha256; by: issuer or ski; encrypted_key: sent as is."""
+    """KeyTransRecipientInfo. transport: pkcs1, oaep-sha1, oaep-sha256; by: issuer, ski; encrypted_key: as it is."""
     issuer, number = issuer_and_serial(certificate)
     parsed = x509.load_der_x509_certificate(certificate)
     if by == "ski":
