@@ -66,7 +66,7 @@ def renewed_entry(
 
 
 async def authorise(active: ActiveIntegration, attempt: Attempt, renewed: Entry | None) -> Authorization:
-    """Ask the plugin, or accept a verified renewal; a challenge inside a renewal is optional but must be right (R58)."""
+    """Ask the plugin, or accept a verified renewal; a challenge inside one is optional but must be right (R58)."""
     if renewed is not None and not attempt.request.challenge:
         return Authorization(Grant(), renews=renewed.id)
     grant = await active.judge().redeem(attempt)

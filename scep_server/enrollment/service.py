@@ -73,7 +73,7 @@ class Enrollment:
     async def pki_operation(self, integration: str, message: bytes, source: Source) -> bytes:
         """One pkiMessage to its CertRep.
 
-        LookupError: unknown integration. Malformed: no CertRep can be addressed. TooManyAttempts: guessing. Fault: ours.
+        LookupError: unknown integration. Malformed: no CertRep is possible. TooManyAttempts: guessing. Fault: ours.
         """
         active = self._registry.get(integration)
         received_at = self._clock()

@@ -1,0 +1,88 @@
+"""The guard around strangers' code: only our errors come out, and a plugin that hangs is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from scep_server import plugins
+from scep_server.errors import ConfigurationError, Fault, Reason, Refusal
+from scep_server.types import Attempt, CertificationRequest, Grant, MessageType, Source
+
+REQUEST = CertificationRequest(b"", b"", b"", b"", None, None, (), "")  # type: ignore[arg-type]
+ATTEMPT = Attempt("corp", "tid", MessageType.PKCS_REQ, REQUEST, Source("192.0.2.1"), datetime.now(UTC))
+
+
+class Stranger:
+    """A third party's plugin that does what the test tells it."""
+
+    def __init__(self, behaviour) -> None:
+        self._behaviour = behaviour
+
+    async def redeem(self, attempt):
+        return await self._behaviour()
+
+    async def confirm(self, attempt, certificate):
+        await self._behaviour()
+
+    async def report_failure(self, attempt, refusal):
+        await self._behaviour()
+
+
+async def raises_stranger() -> Grant:
+    raise KeyError("hunter2-secret")
+
+
+async def hangs() -> Grant:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def answers_true() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("behaviour", [raises_stranger, hangs, answers_true])
+async def test_everything_but_a_grant_or_a_refusal_is_a_fault(behaviour) -> None:
+    guarded = plugins.GuardedPlugin("stranger", Stranger(behaviour), timeout=0.05)
+    with pytest.raises(Fault) as fault:
+        await guarded.redeem(ATTEMPT)
+    assert "hunter2" not in str(fault.value)
+
+
+async def test_a_grant_and_a_refusal_pass_unchanged() -> None:
+    grant = Grant(reference="r")
+
+    async def yes() -> Grant:
+        return grant
+
+    async def no() -> Grant:
+        raise Refusal(Reason.CHALLENGE, "no")
+
+    assert await plugins.GuardedPlugin("s", Stranger(yes)).redeem(ATTEMPT) is grant
+    with pytest.raises(Refusal):
+        await plugins.GuardedPlugin("s", Stranger(no)).redeem(ATTEMPT)
+
+
+async def test_report_failure_never_changes_the_answer() -> None:
+    told = []
+
+    async def notes_and_raises() -> Grant:
+        told.append("told")
+        raise OSError("gone")
+
+    guarded = plugins.GuardedPlugin("s", Stranger(notes_and_raises))
+    await guarded.report_failure(ATTEMPT, Refusal(Reason.CHALLENGE))
+    assert told == ["told"]
+
+
+def test_a_plugin_without_a_recoverable_secret_reveals_nothing() -> None:
+    assert plugins.GuardedPlugin("s", Stranger(answers_true)).reveal("") == ()
+
+
+def test_ours_is_found_by_entry_point_and_an_unknown_one_is_named() -> None:
+    assert "static" in plugins.available()
+    with pytest.raises(ConfigurationError, match="static"):
+        plugins.factory("carrier-pigeon")
