@@ -1,0 +1,101 @@
+"""Record before return (K5): what strace saw, in the order the kernel did it.
+
+Between the last write to the ledger and the reply that tells of it there must be a completed fsync or fdatasync.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import find_program
+from tests.e2e import wire
+from tests.e2e.crafted import pkcs_req
+from tests.e2e.identities import Device
+from tests.e2e.replies import read_reply
+from tests.e2e.server import ScepServer
+
+ENROLMENTS = 100
+CALLS = "fsync,fdatasync,sendto,sendmsg,write,writev,pwrite64,pwritev"
+LEDGER = r"ledger\.sqlite3"
+SYNC = re.compile(rf"(?:fsync|fdatasync)\(\d+<[^>]*{LEDGER}")
+WRITE = re.compile(rf"(?:write|pwrite64|writev|pwritev)\(\d+<[^>]*{LEDGER}")
+REPLY = re.compile(r"(?:sendto|sendmsg|write|writev)\(\d+<TCP.*HTTP/1\.1 200 .*x-pki-message")
+UNFINISHED = re.compile(r"^(\d+) .*<unfinished \.\.\.>$")
+RESUMED = re.compile(r"^(\d+) <\.\.\. \w+ resumed>")
+
+
+def events(lines: list[str]) -> list[str]:
+    """`write`, `sync` and `reply`, each where it counts: writes and replies when begun, syncs when completed."""
+    found: list[str] = []
+    syncing: set[str] = set()
+    for line in lines:
+        thread = line.split(maxsplit=1)[0]
+        if SYNC.search(line):
+            if UNFINISHED.match(line):
+                syncing.add(thread)
+            else:
+                found.append("sync")
+        elif RESUMED.match(line) and thread in syncing:
+            syncing.discard(thread)
+            found.append("sync")
+        elif WRITE.search(line):
+            found.append("write")
+        elif REPLY.search(line):
+            found.append("reply")
+    return found
+
+
+def premature(seen: list[str]) -> list[int]:
+    """Numbers of the replies that left while something written before them was not yet synced, or nothing was."""
+    bad, synced, dirty, number = [], 0, False, 0
+    for event in seen:
+        if event == "write":
+            dirty = True
+        elif event == "sync":
+            dirty, synced = False, synced + 1
+        else:
+            if dirty or synced < 2:
+                bad.append(number)
+            synced, number = 0, number + 1
+    return bad
+
+
+def test_crash_order_no_reply_before_its_record_is_durable(tmp_path: Path) -> None:
+    strace, trace = find_program("strace", "strace"), tmp_path / "trace"
+    prefix = (str(strace), "-D", "-f", "-yy", "-s", "160", "-e", f"trace={CALLS}", "-o", str(trace))
+    device = Device.named("order")
+    with ScepServer(tmp_path / "data", "p256", prefix=prefix) as server:
+        recipient = server.ra
+        for _ in range(ENROLMENTS):
+            answer = wire.post(server.url, pkcs_req(device, recipient, server.secret))
+            assert read_reply(answer.body).status == "SUCCESS"
+    seen = events(trace.read_text(errors="replace").splitlines())
+    assert seen.count("reply") == ENROLMENTS
+    assert premature(seen) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "bad"),
+    [
+        (["write", "sync", "write", "sync", "reply"], []),
+        (["write", "sync", "write", "reply", "sync"], [0]),
+        (["write", "sync", "reply"], [0]),
+        (["reply"], [0]),
+    ],
+    ids=["two-commits", "second-not-synced", "one-commit", "nothing-recorded"],
+)
+def test_crash_order_sees_its_fault(seen: list[str], bad: list[int]) -> None:
+    assert premature(seen) == bad
+
+
+def test_crash_order_counts_a_sync_when_it_is_done() -> None:
+    lines = [
+        "7 pwrite64(9</d/ledger.sqlite3-wal>, ...) = 4096",
+        "7 fdatasync(9</d/ledger.sqlite3-wal> <unfinished ...>",
+        '8 write(11<TCP:[::1:1->::1:2]>, "HTTP/1.1 200 OK\\r\\nContent-Type: application/x-pki-message"...) = 9',
+        "7 <... fdatasync resumed>) = 0",
+    ]
+    assert events(lines) == ["write", "reply", "sync"]
