@@ -7,6 +7,7 @@ SetOf refuses any order but DER's, and devices do not always keep it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from cryptography.hazmat import asn1
@@ -121,6 +122,33 @@ class Validity:
 
     not_before: asn1.UTCTime | asn1.GeneralizedTime
     not_after: asn1.UTCTime | asn1.GeneralizedTime
+
+
+def as_datetime(time: asn1.UTCTime | asn1.GeneralizedTime) -> datetime:
+    """Aware UTC time of either form."""
+    return time.as_datetime().replace(tzinfo=UTC)
+
+
+def is_generalized(time: asn1.UTCTime | asn1.GeneralizedTime) -> bool:
+    """True for GeneralizedTime, which RFC 5280 section 4.1.2.5 wants from 2050 on and only then."""
+    return isinstance(time, asn1.GeneralizedTime)
+
+
+@asn1.sequence
+class BasicConstraints:
+    """RFC 5280 section 4.2.1.9. `ca` tolerates an encoded DEFAULT FALSE."""
+
+    ca: bool | None
+    path_len_constraint: int | None
+
+
+@asn1.sequence
+class AuthorityKeyIdentifier:
+    """RFC 5280 section 4.2.1.1."""
+
+    key_identifier: Annotated[bytes | None, asn1.Implicit(0)]
+    authority_cert_issuer: Annotated[list[TLV] | None, asn1.Implicit(1)]
+    authority_cert_serial_number: Annotated[int | None, asn1.Implicit(2)]
 
 
 @asn1.sequence
