@@ -255,7 +255,9 @@ class Revocations(Protocol):
         ...
 
     async def publish_crl(self, crl: Crl, mark: int, events: Sequence[Event]) -> bool:
-        """False when a CRL with this or a higher number is there already (another process was faster, K11)."""
+        """False when a CRL with this or a higher number, or one that covers more revocations (a higher mark), is there
+        already: another process was faster (K11), and an older list must not follow a newer one.
+        """
         ...
 
 

@@ -13,11 +13,12 @@ from scep_server.ca.signer import SoftwareSigner
 from scep_server.ca.tbs import TbsFields, certificate_value, issuer_id, key_identifier, read_tbs, tbs_of
 from scep_server.errors import ConfigurationError, Fault
 from scep_server.interfaces import Clock
+from scep_server.policy.lint import LintIssuer, lint_tbs
 from scep_server.types import Certificate, Crl, Intent, IssueOrder, Prepared, RevokedCertificate
 
 Randomness = Callable[[int], bytes]
-Lint = Callable[[bytes, IssueOrder], None]
-"""Judges a tbsCertificate before it is recorded; raises Refusal for a fault."""
+Lint = Callable[[bytes, IssueOrder, LintIssuer], None]
+"""Compares a tbsCertificate with its order and issuer before it is recorded; raises Refusal for a fault."""
 
 _RANDOM_OCTETS = 16
 _SERIAL_START = b"\x53"
@@ -46,11 +47,12 @@ class SoftwareAuthority:
         public_url: str,
         *,
         crl_shards: int = 1,
-        lint: Lint,
+        lint: Lint = lint_tbs,
         randomness: Randomness = os.urandom,
         clock: Clock = utc_now,
     ) -> None:
         fields = read_tbs(tbs_of(chain[0]))
+        identifier = subject_key_identifier(chain[0])
         if fields.spki != signer.spki:
             raise ConfigurationError("the issuing key does not belong to the issuing certificate")
         self.issuer_id = issuer_id(fields.spki)
@@ -59,9 +61,9 @@ class SoftwareAuthority:
         self._issuer = fields
         self._chain = _chain(chain)
         self._lint = lint
+        self._lint_issuer = LintIssuer(fields.subject, identifier, fields.not_before, fields.not_after)
         self._randomness = randomness
         self._clock = clock
-        identifier = subject_key_identifier(chain[0])
         urls = [templates.crl_url(public_url, self.issuer_id, shard) for shard in range(crl_shards)]
         self._template = templates.DeviceTemplate(
             algorithm=signer.algorithm,
@@ -98,7 +100,7 @@ class SoftwareAuthority:
             san=order.san,
             shard=shard,
         )
-        self._lint(tbs, order)
+        self._lint(tbs, order, self._lint_issuer)
         return Prepared(tbs, self.issuer_id, serial, shard, order.subject, not_before, not_after)
 
     def issue(self, intent: Intent) -> Certificate:

@@ -29,7 +29,7 @@ from scep_server.ca.tbs import certificate_value, read_tbs, tbs_of
 from scep_server.ca.validation import check_chain, check_scep_recipient
 from scep_server.errors import ConfigurationError
 from scep_server.interfaces import Clock
-from scep_server.types import IssueOrder
+from scep_server.policy.lint import lint_tbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def load_ca(
     passphrase: bytes,
     public_url: str,
     *,
-    lint: Lint | None = None,
+    lint: Lint = lint_tbs,
     randomness: Randomness = os.urandom,
     clock: Clock = utc_now,
 ) -> CaSet:
@@ -139,7 +139,7 @@ def load_ca(
         certificates.chain,
         check_public_url(public_url),
         crl_shards=read_crl_shards(directory),
-        lint=lint or no_lint,
+        lint=lint,
         randomness=randomness,
         clock=clock,
     )
@@ -164,10 +164,6 @@ def check_public_url(public_url: str) -> str:
     ):
         raise ConfigurationError(f"public_url {public_url!r} must be http:// or https:// and a host, in plain ASCII")
     return url
-
-
-def no_lint(tbs: bytes, order: IssueOrder) -> None:
-    """Finds nothing; for tests of the CA alone."""
 
 
 def _rsa(key: CaPrivateKey) -> rsa.RSAPrivateKey:
