@@ -64,8 +64,8 @@ def _number(low: int, high: int, unit: str) -> Callable[[str], int]:
     return parse
 
 
-def _window(value: str) -> int | None:
-    return None if value.lower() in OFF else _number(1, 10 * 365 * 86400, "seconds")(value)
+def _or_off(number: Callable[[str], int]) -> Callable[[str], int | None]:
+    return lambda value: None if value.lower() in OFF else number(value)
 
 
 def _san_types(value: str) -> frozenset[str]:
@@ -85,11 +85,11 @@ PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "san_types": _san_types,
     "allow_sid_uri": _switch,
     "reply_chain": _switch,
-    "signing_time_window": _window,
+    "signing_time_window": _or_off(_number(1, 10 * 365 * 86400, "seconds")),
     "pickup_window": _number(60, 30 * 86400, "seconds"),
     "pending_window": _number(60, 365 * 86400, "seconds"),
     "ca_certs": _choice("chain", "single"),
-    "renewal_window_days": _number(1, 3650, "days"),
+    "renewal_window_days": _or_off(_number(1, 3650, "days")),
     "renewal_grace_days": _number(0, 365, "days"),
     "renewal_via_pkcsreq": _switch,
 }

@@ -70,10 +70,11 @@ class Refusals:
 
     async def flush(self, *, everything: bool = False) -> None:
         """Record the counted repeats whose window ended; everything at shutdown."""
-        events = self._coalescer.flush() if everything else self._coalescer.due(self._clock())
+        events = self._coalescer.flush() if everything else self._coalescer.due()
         if events:
             await self._ledger.record(events)
 
     async def _record(self, event: Event, reason: str) -> None:
-        if self._coalescer.admit(event, reason):
-            await self._ledger.record((event,))
+        events = self._coalescer.refused(event, reason)
+        if events:
+            await self._ledger.record(events)
