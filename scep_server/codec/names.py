@@ -143,6 +143,8 @@ def prepared(name: bytes) -> tuple[frozenset[tuple[str, str]], ...]:
 
 def prepare_text(text: str) -> str:
     """String preparation in the manner of RFC 4518 section 2: map, normalise, fold case, collapse spaces."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.lower().split())
     seen = "".join(" " if character.isspace() else character for character in text if not _unseen(character))
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     return " ".join(folded.split())
