@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import socket
 import urllib.parse
@@ -61,3 +62,8 @@ def raw(url: str, sent: bytes, *, limit: int = 1 << 20) -> bytes:
         except (TimeoutError, ConnectionError):
             pass
     return received
+
+
+def sha256_hex(data: bytes) -> str:
+    """A fingerprint as command lines want it."""
+    return hashlib.sha256(data).hexdigest()

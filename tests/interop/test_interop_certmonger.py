@@ -1,0 +1,72 @@
+"""certmonger's scep-submit: capabilities, CA certificates, and PKIOperation by GET although POST is offered (T3)."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+
+from asn1crypto import cms, pem
+from cryptography import x509
+
+from tests.conftest import find_program
+from tests.e2e.crafted import pkcs_req
+from tests.e2e.identities import Device, rsa_key
+from tests.e2e.openssl_scep import OpenSsl
+from tests.e2e.server import ScepServer
+from tests.e2e.tap import Tap
+
+
+def submit(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    program = str(find_program("scep-submit", "certmonger"))
+    return subprocess.run([program, *arguments], capture_output=True, timeout=30, check=False)
+
+
+def send(place: Path, server: ScepServer, url: str, message: bytes) -> subprocess.CompletedProcess[bytes]:
+    """`scep-submit -p` with everything it verifies by."""
+    openssl = OpenSsl(place)
+    ra, *authorities = server.ca_certificates()
+    path = place / "message.pem"
+    path.write_text(f"-----BEGIN PKCS7-----\n{base64.encodebytes(message).decode()}-----END PKCS7-----\n")
+    trust = ["-r", openssl.pem("ra", ra), "-N", openssl.pem("ca", authorities[0])]
+    return submit("-u", url, "-p", *trust, "-I", openssl.pem("others", *authorities), str(path))
+
+
+def test_certmonger_reads_capabilities(server: ScepServer):
+    done = submit("-u", server.url, "-c")
+    assert done.returncode == 0
+    assert {"AES", "POSTPKIOperation", "SHA-256", "SCEPStandard"} <= set(done.stdout.decode().split())
+
+
+def test_certmonger_reads_ca_certificates(server: ScepServer):
+    done = submit("-u", server.url, "-C")
+    assert done.returncode == 0, done.stderr
+    read = [body for _, _, body in pem.unarmor(done.stdout, multiple=True)]
+    assert read[0] == server.ra
+    assert set(read) == set(server.ca_certificates())
+
+
+def test_certmonger_enrols_by_get(server: ScepServer, tmp_path: Path):
+    device = Device.named("certmonger")
+    with Tap(server.url) as tap:
+        done = send(tmp_path, server, tap.url, pkcs_req(device, server.ra, server.secret))
+        assert tap.operations()[-1] == "GET PKIOperation"
+    assert done.returncode == 0, done.stderr
+    envelope = pem.unarmor(done.stdout)[2]
+    plain = OpenSsl(tmp_path).decrypt(envelope, device)
+    leaf = cms.ContentInfo.load(plain)["content"]["certificates"][0].dump()
+    assert x509.load_der_x509_certificate(leaf).public_key() == rsa_key().public_key()
+
+
+def test_certmonger_understands_our_no(server: ScepServer, tmp_path: Path):
+    before = len(server.certificates())
+    device = Device.named("certmonger-refused")
+    done = send(tmp_path, server, server.url, pkcs_req(device, server.ra, server.secret, message_type="18"))
+    assert done.returncode == 2, done.stdout
+    assert len(server.certificates()) == before
+
+
+def test_certmonger_calls_a_pending_request_pending(manual: tuple[str, str], server: ScepServer, tmp_path: Path):
+    url, secret = manual
+    done = send(tmp_path, server, url, pkcs_req(Device.named("certmonger-pending"), server.ra, secret))
+    assert done.returncode == 5, (done.stdout, done.stderr)
