@@ -67,6 +67,19 @@ def with_addresses(settings: Settings, folder: Path, plan: Plan) -> Settings:
 
 def create_material(settings: Settings, plan: Plan) -> None:
     """Keys, passphrase and CA, each only where it is missing. Raises ConfigurationError."""
+    create_key_files(settings)
+    if not settings.ca.directory.exists():
+        create_hierarchy(
+            settings.ca.directory,
+            ca_passphrase(settings.ca),
+            key_type=plan.key_type,
+            scep_identity=plan.scep_identity,
+            crl_shards=settings.ca.crl_shards,
+        )
+
+
+def create_key_files(settings: Settings) -> None:
+    """Key files and the CA's passphrase file, each only where it is missing. Raises ConfigurationError."""
     for folder in (settings.secrets.key_file.parent, settings.audit.key_file.parent, settings.audit.heads):
         make_private(folder)
     for key_file in (settings.secrets.key_file, settings.audit.key_file):
@@ -76,14 +89,6 @@ def create_material(settings: Settings, plan: Plan) -> None:
     if kind == "file" and not Path(name).exists():
         make_private(Path(name).parent)
         write_once(Path(name), secrets.token_urlsafe(32) + "\n")
-    if not settings.ca.directory.exists():
-        create_hierarchy(
-            settings.ca.directory,
-            ca_passphrase(settings.ca),
-            key_type=plan.key_type,
-            scep_identity=plan.scep_identity,
-            crl_shards=settings.ca.crl_shards,
-        )
 
 
 def create_ledger(settings: Settings) -> None:
