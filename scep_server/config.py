@@ -114,11 +114,10 @@ class ServerSettings(Section):
     max_body_bytes: int = Field(default=65536, ge=4096, le=1 << 20)
     max_request_line_bytes: int = Field(default=16384, ge=4096, le=65536)
     max_in_flight: int = Field(default=64, ge=1, le=10000)
-    read_timeout_seconds: int = Field(default=20, ge=1, le=300)
+    read_timeout_seconds: int = Field(default=100, ge=1, le=300)
     keepalive_seconds: int = Field(default=30, ge=0, le=3600)
     shutdown_seconds: int = Field(default=30, ge=1, le=600)
     retry_after_seconds: int = Field(default=30, ge=1, le=3600)
-    wrong_challenges_per_minute: int = Field(default=5, ge=1, le=10000)
 
     @model_validator(mode="after")
     def _tls_pair(self) -> Self:
