@@ -28,6 +28,7 @@ from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import ConfigurationError
 from scep_server.keyfile import SecretKeyFile, read_key
 from scep_server.ledger import Ledger, open_ledger
+from scep_server.metrics import Metrics
 from scep_server.status.revoke import revoke
 from scep_server.types import Entry, Integration
 
@@ -68,11 +69,14 @@ def load_authority(settings: Settings) -> CaSet:
 class Site:
     """One process's parts. `ca` and what depends on it load on first use."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, keys: SecretKeyFile, pool: Executor) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, keys: SecretKeyFile, pool: Executor, metrics: Metrics | None = None
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.keys = keys
         self.pool = pool
+        self.metrics = metrics or Metrics()
         self.registry = Registry()
         self.stored = StoredRequests(keys)
         self.integrations = IntegrationDesk(ledger, keys, utc_now, operator())
@@ -86,7 +90,12 @@ class Site:
     def issuing(self) -> Issuing:
         """The only way to a signature."""
         return Issuing(
-            ledger=self.ledger, authority=self.ca.authority, stored=self.stored, pool=self.pool, clock=utc_now
+            ledger=self.ledger,
+            authority=self.ca.authority,
+            stored=self.stored,
+            metrics=self.metrics,
+            pool=self.pool,
+            clock=utc_now,
         )
 
     def activate(self) -> None:
@@ -145,11 +154,11 @@ class Site:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, threads: int = 2) -> AsyncIterator[Site]:
+async def opened(settings: Settings) -> AsyncIterator[Site]:
     """A Site for the time of a command. Raises ConfigurationError or LedgerUnusable."""
     keys = SecretKeyFile(read_key(settings.secrets.key_file))
     ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings))
-    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scep")
+    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scep")
     try:
         yield Site(settings, ledger, keys, pool)
     finally:

@@ -15,14 +15,18 @@ from scep_server.codec.messages import (
 )
 from scep_server.errors import Refusal
 from scep_server.interfaces import RaKey
+from scep_server.metrics import Metrics
 from scep_server.types import ReplyEncryption, ReplyTo
 
 
 class Answers:
     """Signs replies as the SCEP recipient (RFC 8894 section 3.3.2)."""
 
-    def __init__(self, ra: RaKey, chain: Sequence[bytes], randomness: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self, ra: RaKey, chain: Sequence[bytes], metrics: Metrics, randomness: Callable[[int], bytes] = os.urandom
+    ) -> None:
         self._ra = ra
+        self._metrics = metrics
         self._chain = tuple(chain)
         self._randomness = randomness
 
@@ -31,18 +35,22 @@ class Answers:
     ) -> bytes:
         """SUCCESS with the certificate first; the chain follows where the integration wants it (R63)."""
         certificates = (certificate, *self._chain) if with_chain else (certificate,)
+        self._metrics.replies.inc("success")
         return self._signed(build_success(reply_to, certificates, encryption, self._randomness))
 
     def crl(self, reply_to: ReplyTo, crl: bytes, encryption: ReplyEncryption) -> bytes:
         """SUCCESS with a CRL and no certificate (R66)."""
+        self._metrics.replies.inc("success")
         return self._signed(build_crl_success(reply_to, crl, encryption, self._randomness))
 
     def pending(self, reply_to: ReplyTo) -> bytes:
         """PENDING: the client polls."""
+        self._metrics.replies.inc("pending")
         return self._signed(build_pending(reply_to, self._randomness))
 
     def failure(self, reply_to: ReplyTo, refusal: Refusal) -> bytes:
         """FAILURE with the reason's fixed text; the detail stays here (R39)."""
+        self._metrics.replies.inc("failure")
         return self._signed(build_failure(reply_to, refusal.fail_info, refusal.reason.text, self._randomness))
 
     def _signed(self, unsigned: Unsigned) -> bytes:

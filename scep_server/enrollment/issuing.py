@@ -21,6 +21,7 @@ from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, SerialCollision
 from scep_server.interfaces import CertificateAuthority, Issuances, Opened
+from scep_server.metrics import Metrics
 from scep_server.types import (
     Attempt,
     Certificate,
@@ -98,11 +99,13 @@ class Issuing:
         ledger: Issuances,
         authority: CertificateAuthority,
         stored: StoredRequests,
+        metrics: Metrics,
         pool: Executor,
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._stored = stored
+        self._metrics = metrics
         self._authority = authority
         self._pool = pool
         self._clock = clock
@@ -165,6 +168,7 @@ class Issuing:
             detail={"serial": f"{certificate.serial:x}", "transaction_id": entry.transaction_id},
         )
         recorded = await self._ledger.sign(entry.id, certificate, not blocks, (event,))
+        self._metrics.issued.inc("enrolment" if entry.renews is None else "renewal")
         return recorded, reply if recorded.certificate == certificate.der else None
 
     def _issue(self, intent: Intent, pack: Packing) -> tuple[Certificate, bytes]:

@@ -13,6 +13,7 @@ from scep_server.audit import RefusalCoalescer
 from scep_server.enrollment.limiter import ChallengeLimiter
 from scep_server.errors import Malformed, Reason, Refusal, TooManyAttempts
 from scep_server.interfaces import Issuances
+from scep_server.metrics import Metrics
 from scep_server.types import Event, Source
 
 
@@ -24,16 +25,19 @@ class Refusals:
         ledger: Issuances,
         coalescer: RefusalCoalescer,
         limiter: ChallengeLimiter,
+        metrics: Metrics,
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._coalescer = coalescer
         self._limiter = limiter
+        self._metrics = metrics
         self._clock = clock
 
     async def refuse(self, integration: str, source: Source, refusal: Refusal) -> None:
         """Record a refusal. TooManyAttempts instead of an answer when this source guesses challenges (N18)."""
         now = self._clock()
+        self._metrics.refusals.inc(refusal.reason.code)
         await self._record(
             Event(
                 kind="request.refused",
@@ -57,6 +61,7 @@ class Refusals:
 
     async def malformed(self, integration: str, source: Source, error: Malformed) -> None:
         """Record bytes that no CertRep could answer."""
+        self._metrics.refusals.inc("malformed")
         await self._record(
             Event(
                 kind="request.malformed",

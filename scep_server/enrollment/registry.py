@@ -77,7 +77,10 @@ class Registry:
 
     def get(self, name: str) -> ActiveIntegration:
         """LookupError when there is none of this name."""
-        return self._active[name]
+        active = self._active.get(name)
+        if active is None:
+            raise LookupError("unknown integration")
+        return active
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""

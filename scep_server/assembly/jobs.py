@@ -1,0 +1,67 @@
+"""Background work of a serving process: each job on its own beat, and a job's fault never ends the beat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scep_server.errors import ScepServerError
+from scep_server.interfaces import Job
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A job and the seconds between its runs."""
+
+    name: str
+    job: Job
+    seconds: float
+
+
+class Jobs:
+    """Runs beats until stopped. A job in the middle of its work is finished, not cut."""
+
+    def __init__(self, beats: Sequence[Beat]) -> None:
+        self._beats = beats
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failing: set[str] = set()
+
+    def start(self) -> None:
+        """Begin; the first runs come at once."""
+        self._tasks = [asyncio.create_task(self._keep(beat), name=beat.name) for beat in self._beats]
+
+    async def stop(self) -> None:
+        """No new runs; returns when the running ones ended."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _keep(self, beat: Beat) -> None:
+        while not self._stop.is_set():
+            await self._once(beat)
+            try:
+                await asyncio.wait_for(self._stop.wait(), beat.seconds)
+            except TimeoutError:
+                continue
+
+    async def _once(self, beat: Beat) -> None:
+        """One run. A lasting fault is logged when it begins and when it ends, not every beat."""
+        try:
+            await beat.job()
+        except ScepServerError as error:
+            self._complain(beat.name, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one job must not silence the others
+            self._complain(beat.name, f"{type(error).__name__} (a bug)")
+        else:
+            if beat.name in self._failing:
+                self._failing.discard(beat.name)
+                log.info("%s works again", beat.name)
+
+    def _complain(self, name: str, text: str) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            log.error("%s failed and will be tried again: %s", name, text)

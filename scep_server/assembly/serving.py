@@ -1,0 +1,270 @@
+"""The server: what is made before the workers, what each of them runs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
+from typing import TypeVar
+
+from scep_server.admin import AdminSite
+from scep_server.assembly.jobs import Beat, Jobs
+from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
+from scep_server.audit import RefusalCoalescer
+from scep_server.ca import CaSet
+from scep_server.codec.messages import recipient_ids
+from scep_server.config import Settings
+from scep_server.enrollment.answers import Answers
+from scep_server.enrollment.limiter import ChallengeLimiter
+from scep_server.enrollment.reading import Reader
+from scep_server.enrollment.refusals import Refusals
+from scep_server.enrollment.service import Enrollment
+from scep_server.errors import ScepServerError
+from scep_server.keyfile import SecretKeyFile, read_key
+from scep_server.ledger import open_ledger
+from scep_server.metrics import Metrics
+from scep_server.status import CrlPublisher, CrlSchedule, CrlStore
+from scep_server.web import (
+    AuthorityEndpoint,
+    ClientAddress,
+    Limits,
+    Listener,
+    PublicSite,
+    ScepEndpoint,
+    ServerCertificate,
+    bind,
+    run,
+)
+from scep_server.web.site import Endpoint
+
+T = TypeVar("T")
+
+REFRESH_SECONDS = 1.0
+"""Changes made by commands reach a running server within two beats."""
+EXPIRY_SECONDS = 300.0
+
+
+class Shared:
+    """What all workers of one server have in common, made before they are forked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ca: CaSet = load_authority(settings)
+        self.keys = SecretKeyFile(read_key(settings.secrets.key_file))
+        self.metrics = Metrics(settings.server.workers)
+        self.limiter = ChallengeLimiter(settings.server.wrong_challenges_per_minute)
+        self.limits = Limits.of(settings.server)
+        self.public = bind(settings.server.address)
+        self.admin = bind(settings.server.admin_address, "admin_listen")
+
+
+def serve(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigurationError or LedgerUnusable when the start fails."""
+    shared = Shared(settings)
+    check_integrations(shared)
+    server = settings.server
+    run(lambda number: worker(shared, number), server.workers, grace=server.shutdown_seconds, on_ready=on_ready)
+
+
+def check_integrations(shared: Shared) -> None:
+    """One complaint for the operator before anything serves: an integration that cannot authorise safely (N3)."""
+    ledger = open_ledger(shared.settings.ledger.connection_url(), audit=open_audit(shared.settings))
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        Site(shared.settings, ledger, shared.keys, pool).activate()
+    finally:
+        pool.shutdown()
+        ledger.close()
+
+
+async def worker(shared: Shared, number: int) -> Worker:
+    """Everything of one worker, started."""
+    shared.metrics.attach(number)
+    made = Worker(shared)
+    await made.start(first=number == 0)
+    return made
+
+
+class Worker:
+    """One process's server (web.workers.RunningServer)."""
+
+    def __init__(self, shared: Shared) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="scep")
+        self._ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings))
+        self._site = Site(settings, self._ledger, shared.keys, self._pool, shared.metrics)
+        self._site.ca = shared.ca
+        self._crls = _crl_store(self._site, self._pool)
+        self._publisher = _crl_publisher(self._site, self._pool, self._crls)
+        self._refusals = Refusals(self._ledger, RefusalCoalescer(utc_now), shared.limiter, shared.metrics, utc_now)
+        self._tls = _tls(settings)
+        self._mark = -1
+        self._complaints: list[str] = []
+        self._public = Listener(
+            PublicSite(self._endpoints()),
+            shared.public,
+            shared.limits,
+            metrics=shared.metrics,
+            tls=self._tls.context if self._tls else None,
+        )
+        self._admin = Listener(AdminSite(shared.metrics, self._readiness), shared.admin, shared.limits)
+        self._jobs = Jobs(self._beats())
+        shared.metrics.ask("crl_age_seconds", "Age of the oldest current CRL", self._crl_age)
+        shared.metrics.ask("ca_expires_seconds", "Time until the issuing certificate ends", self._ca_left)
+
+    async def start(self, *, first: bool) -> None:
+        """Load integrations and CRLs, finish what a crash left (the first worker), then accept connections."""
+        self._complaints = await self._blocking(self._site.reactivate)
+        if first:
+            await self._site.reconcile()
+        await self._publisher.run()
+        await self._crls.refresh()
+        await self._public.start()
+        await self._admin.start()
+        self._jobs.start()
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more, finish what is in flight within grace seconds, close everything."""
+        await self._public.stop(grace)
+        await self._jobs.stop()
+        await self._admin.stop(1.0)
+        try:
+            await self._refusals.flush(everything=True)
+        finally:
+            self._pool.shutdown()
+            self._ledger.close()
+
+    def reload(self) -> None:
+        """SIGHUP: take a changed TLS certificate."""
+        if self._tls is not None:
+            self._tls.reload()
+
+    def _beats(self) -> Sequence[Beat]:
+        beats = [
+            Beat("integrations", self._refresh_integrations, REFRESH_SECONDS),
+            Beat("crl publishing", self._publisher.run, REFRESH_SECONDS),
+            Beat("crl refresh", self._crls.refresh, REFRESH_SECONDS),
+            Beat("refusal counts", self._refusals.flush, REFRESH_SECONDS),
+            Beat("unfinished entries", self._expire, EXPIRY_SECONDS),
+        ]
+        if self._tls is not None:
+            beats.append(Beat("tls files", self._reload_tls, 5.0))
+        return beats
+
+    async def _refresh_integrations(self) -> None:
+        mark = await self._blocking(self._ledger.integrations_mark)
+        if mark != self._mark:
+            self._complaints = await self._blocking(self._site.reactivate)
+            self._mark = mark
+
+    async def _expire(self) -> None:
+        await self._site.reconcile()
+
+    async def _reload_tls(self) -> None:
+        self.reload()
+
+    async def _readiness(self) -> Sequence[str]:
+        problems = list(self._complaints)
+        try:
+            await self._blocking(self._ledger.integrations_mark)
+        except ScepServerError as error:
+            problems.append(f"ledger: {error}")
+        if (self._ca_left() or 0) <= 0:
+            problems.append("the issuing certificate has expired")
+        return problems
+
+    def _endpoints(self) -> Mapping[str, Endpoint]:
+        shared, ca = self._shared, self._shared.ca
+        scep = ScepEndpoint(
+            self._enrollment(),
+            limits=shared.limits,
+            metrics=shared.metrics,
+            addresses=ClientAddress(shared.settings.server.trusted_proxies),
+            default_integration=shared.settings.server.default_integration,
+        )
+        authority = AuthorityEndpoint(ca.ca_certificates, self._crls, utc_now)
+        return {
+            "scep": scep,
+            "cgi-bin": scep.conventional,
+            "certsrv": scep.conventional,
+            "ca": authority.certificate,
+            "crl": authority.crl,
+        }
+
+    def _enrollment(self) -> Enrollment:
+        ca, site = self._shared.ca, self._site
+        reader = Reader(
+            ra=ca.ra_key,
+            recipients=recipient_ids(ca.ra_key.certificate.der),
+            authority=ca.authority,
+            ledger=self._ledger,
+            clock=utc_now,
+            forbidden_keys=ca.forbidden_keys,
+            forbidden_subjects=ca.forbidden_subjects,
+        )
+        return Enrollment(
+            registry=site.registry,
+            reader=reader,
+            answers=Answers(ca.ra_key, ca.certificates.chain, self._shared.metrics),
+            issuing=site.issuing,
+            refusals=self._refusals,
+            stored=site.stored,
+            ledger=self._ledger,
+            authority=ca.authority,
+            crls=self._crls,
+            crl_shards=ca.authority.crl_shards,
+            scep_certificates=ca.scep_certificates,
+            pool=self._pool,
+            clock=utc_now,
+        )
+
+    def _crl_age(self) -> float | None:
+        issuer_id = self._shared.ca.authority.issuer_id
+        crls = [self._crls.newest(issuer_id, shard) for shard in range(self._shared.ca.authority.crl_shards)]
+        ages = [(utc_now() - crl.this_update).total_seconds() for crl in crls if crl is not None]
+        return max(ages) if ages else None
+
+    def _ca_left(self) -> float | None:
+        return (self._shared.ca.authority.chain()[0].not_after - utc_now()).total_seconds()
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _crl_schedule(settings: Settings) -> CrlSchedule:
+    return CrlSchedule(
+        lifetime=timedelta(hours=settings.ca.crl_validity_hours),
+        renew_after=timedelta(hours=settings.ca.crl_renewal_hours),
+    )
+
+
+def _crl_store(site: Site, pool: Executor) -> CrlStore:
+    authority = site.ca.authority
+    return CrlStore(
+        site.ledger,
+        {authority.issuer_id: authority.crl_shards},
+        pool=pool,
+        clock=utc_now,
+        schedule=_crl_schedule(site.settings),
+    )
+
+
+def _crl_publisher(site: Site, pool: Executor, store: CrlStore) -> CrlPublisher:
+    authority = site.ca.authority
+    return CrlPublisher(
+        site.ledger,
+        authority,
+        authority.crl_shards,
+        pool=pool,
+        clock=utc_now,
+        published=store.offer,
+        schedule=_crl_schedule(site.settings),
+    )
+
+
+def _tls(settings: Settings) -> ServerCertificate | None:
+    certificate, key = settings.server.tls_certificate, settings.server.tls_key
+    return None if certificate is None or key is None else ServerCertificate(certificate, key)
