@@ -118,6 +118,7 @@ class ServerSettings(Section):
     keepalive_seconds: int = Field(default=30, ge=0, le=3600)
     shutdown_seconds: int = Field(default=30, ge=1, le=600)
     retry_after_seconds: int = Field(default=30, ge=1, le=3600)
+    wrong_challenges_per_minute: int = Field(default=5, ge=1, le=100)
 
     @model_validator(mode="after")
     def _tls_pair(self) -> Self:
