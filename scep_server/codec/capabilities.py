@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from scep_server.codec import asn1
+from scep_server.codec.cms import degenerate
 from scep_server.types import Allowed, Cipher, Digest, MessageType
 
 CAPS_CONTENT_TYPE: Final = "text/plain"
@@ -18,10 +18,6 @@ SINGLE_CONTENT_TYPE: Final = "application/x-x509-ca-cert"
 CHAIN_CONTENT_TYPE: Final = "application/x-x509-ca-ra-cert"
 """Sent exactly so, without parameters: Apple compares the whole header value."""
 
-_DATA: Final = asn1.encode(asn1.OID("1.2.840.113549.1.7.1"))
-_SIGNED_DATA: Final = asn1.encode(asn1.OID("1.2.840.113549.1.7.2"))
-_VERSION_1: Final = b"\x02\x01\x01"
-_EMPTY_SET: Final = b"\x31\x00"
 _AES: Final = frozenset({Cipher.AES128_CBC, Cipher.AES192_CBC, Cipher.AES256_CBC})
 
 
@@ -55,16 +51,3 @@ def ca_certs(certificates: Sequence[bytes]) -> tuple[bytes, str]:
     if len(certificates) == 1:
         return certificates[0], SINGLE_CONTENT_TYPE
     return degenerate(certificates), CHAIN_CONTENT_TYPE
-
-
-def degenerate(certificates: Sequence[bytes]) -> bytes:
-    """Certificates-only CMS message (RFC 8894 section 3.4, R21): no content, no digests, no signers, the order kept."""
-    signed_data = asn1.element(
-        0x30,
-        _VERSION_1,
-        _EMPTY_SET,  # digestAlgorithms
-        asn1.element(0x30, _DATA),  # encapContentInfo: eContent absent, which is not the same as empty
-        asn1.element(0xA0, *certificates),
-        _EMPTY_SET,  # signerInfos
-    )
-    return asn1.element(0x30, _SIGNED_DATA, asn1.element(0xA0, signed_data))
