@@ -21,6 +21,8 @@ OID = ObjectIdentifier
 TLV = asn1.TLV
 Null = asn1.Null
 BitString = asn1.BitString
+UTCTime = asn1.UTCTime
+GeneralizedTime = asn1.GeneralizedTime
 NULL = Null()
 
 
@@ -120,16 +122,16 @@ class OtherName:
 class Validity:
     """RFC 5280 section 4.1.2.5."""
 
-    not_before: asn1.UTCTime | asn1.GeneralizedTime
-    not_after: asn1.UTCTime | asn1.GeneralizedTime
+    not_before: UTCTime | GeneralizedTime
+    not_after: UTCTime | GeneralizedTime
 
 
-def as_datetime(time: asn1.UTCTime | asn1.GeneralizedTime) -> datetime:
+def as_datetime(time: UTCTime | GeneralizedTime) -> datetime:
     """Aware UTC time of either form."""
     return time.as_datetime().replace(tzinfo=UTC)
 
 
-def is_generalized(time: asn1.UTCTime | asn1.GeneralizedTime) -> bool:
+def is_generalized(time: UTCTime | GeneralizedTime) -> bool:
     """True for GeneralizedTime, which RFC 5280 section 4.1.2.5 wants from 2050 on and only then."""
     return isinstance(time, asn1.GeneralizedTime)
 
@@ -330,3 +332,11 @@ class Pbkdf2Params:
     iteration_count: int
     key_length: int | None
     prf: AlgorithmIdentifier | None
+
+
+@asn1.sequence
+class RsaPublicKey:
+    """RFC 8017 appendix A.1.1."""
+
+    modulus: int
+    public_exponent: int

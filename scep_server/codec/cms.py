@@ -1,0 +1,223 @@
+"""CMS SignedData: one signer read and verified, one signer written, and the degenerate form (RFC 5652 section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from scep_server.codec.algorithms import (
+    DATA,
+    DIGEST_OIDS,
+    EC_SIGNATURE_OIDS,
+    HASHES,
+    RSA_ENCRYPTION,
+    SIGNED_DATA,
+    digest_of,
+    identifier,
+    signature_digest,
+)
+from scep_server.codec.asn1 import (
+    NULL,
+    ContentInfo,
+    SignedData,
+    SignerInfo,
+    SubjectPublicKeyInfo,
+    decode,
+    der,
+    element,
+    encode,
+    members,
+)
+from scep_server.codec.attributes import MESSAGE_DIGEST, SignedAttributes, signed_attributes
+from scep_server.codec.ber import to_der
+from scep_server.codec.certificate import find_certificate, named, read_signer, read_tbs
+from scep_server.errors import Malformed, Reason, Refusal
+from scep_server.types import Digest, SignerCertificate
+
+MAX_CERTIFICATES: Final = 10
+"""In one message (N9)."""
+
+
+def read_signed_data(data: bytes) -> SignedData:
+    """The SignedData of a message, BER or DER. Raises Malformed and TooLarge."""
+    info = decode(ContentInfo, to_der(data))
+    if info.content_type != SIGNED_DATA:
+        raise Malformed("not a CMS SignedData")
+    return decode(SignedData, info.content)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """A SignedData with exactly one SignerInfo that has signed attributes. Nothing is verified yet."""
+
+    signed_data: SignedData = field(repr=False)
+    signer_info: SignerInfo = field(repr=False)
+    attributes: SignedAttributes = field(repr=False)
+
+    @property
+    def digest(self) -> Digest | None:
+        """DigestAlgorithm of the signer; None for one that is not spoken here, MD5 among them."""
+        return digest_of(self.signer_info.digest_algorithm)
+
+    @property
+    def content(self) -> bytes | None:
+        """eContent; None where it is absent."""
+        return self.signed_data.encap_content_info.content
+
+
+def read_signed_message(data: bytes) -> SignedMessage:
+    """A message with its one signer (R29, R31). Raises Malformed and TooLarge."""
+    signed_data = read_signed_data(data)
+    infos = members(signed_data.signer_infos)
+    if len(infos) != 1:
+        raise Malformed(f"{len(infos)} signers where a pkiMessage has one")
+    signer_info = decode(SignerInfo, infos[0])
+    if not signer_info.signed_attrs:
+        raise Malformed("no signed attributes")
+    return SignedMessage(signed_data, signer_info, SignedAttributes(signer_info.signed_attrs))
+
+
+def verify(message: SignedMessage, digests: Collection[Digest], known: Iterable[bytes] = ()) -> SignerCertificate:
+    """The certificate whose key made the message's signature (RFC 5652 sections 5.4 and 5.6).
+
+    It is found among the message's own certificates and `known` (DER). Its own signature, name, dates and extensions
+    are not judged (T7, T8, T9). Raises Refusal: ALGORITHM, KEY or SIGNATURE; and Malformed for a message whose
+    structure says nothing certain.
+    """
+    signer_info = message.signer_info
+    digest = message.digest
+    if digest is None or digest not in digests:
+        raise Refusal(Reason.ALGORITHM, f"digest {signer_info.digest_algorithm.algorithm.dotted_string}")
+    signer = _signer_certificate(message, known)
+    rsa = isinstance(signer.public_key, RSAPublicKey)
+    if signature_digest(signer_info.signature_algorithm, digest, rsa=rsa) is not digest:
+        raise Refusal(Reason.SIGNATURE, "digestAlgorithm is not the signature's")
+
+    # R27, R30: what is signed must say that it is data, and which.
+    if message.signed_data.encap_content_info.content_type != DATA:
+        raise Malformed("eContentType is not id-data")
+    if message.attributes.content_type() != DATA:
+        raise Malformed("contentType attribute is not id-data")
+    said = message.attributes.octets(MESSAGE_DIGEST)
+    if said is None:
+        raise Malformed("no messageDigest attribute")
+    if not hmac.compare_digest(hashlib.new(digest.value, message.content or b"").digest(), said):
+        raise Refusal(Reason.SIGNATURE, "messageDigest is of another content")
+    _verify_signature(signer, signer_info, digest)
+    return signer
+
+
+def _signer_certificate(message: SignedMessage, known: Iterable[bytes]) -> SignerCertificate:
+    bag = message.signed_data.certificates or []
+    if len(bag) > MAX_CERTIFICATES:
+        raise Malformed(f"{len(bag)} certificates in the message")
+    return read_signer(*find_certificate((*map(der, bag), *known), named(message.signer_info.sid)))
+
+
+def _verify_signature(signer: SignerCertificate, signer_info: SignerInfo, digest: Digest) -> None:
+    """Over the DER SET OF of the signed attributes, whatever order and tag they came in (RFC 5652 section 5.4)."""
+    signed = element(0x31, *sorted(der(attribute) for attribute in signer_info.signed_attrs or ()))
+    key = signer.public_key
+    try:
+        if isinstance(key, RSAPublicKey):
+            key.verify(signer_info.signature, signed, PKCS1v15(), HASHES[digest])
+        elif isinstance(key, EllipticCurvePublicKey):
+            key.verify(signer_info.signature, signed, ECDSA(HASHES[digest]))
+        else:
+            raise Refusal(Reason.KEY, "signer key of another kind")
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        raise Refusal(Reason.SIGNATURE, "signature does not verify") from None
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+_VERSION_1: Final = b"\x02\x01\x01"
+_ID_DATA: Final = encode(DATA)
+_ID_SIGNED_DATA: Final = encode(SIGNED_DATA)
+_EMPTY_SET: Final = b"\x31\x00"
+_DIGEST_IDENTIFIERS: Final = {digest: encode(identifier(oid, NULL)) for digest, oid in DIGEST_OIDS.items()}
+_RSA_SIGNATURE: Final = encode(identifier(RSA_ENCRYPTION, NULL))
+_EC_SIGNATURES: Final = {digest: encode(identifier(oid)) for digest, oid in EC_SIGNATURE_OIDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A message that waits for its signature: sign `to_sign` with `digest`, then give both to `finish`."""
+
+    to_sign: bytes = field(repr=False)
+    """DER of the signed attributes as SET OF."""
+    digest: Digest
+    content: bytes | None = field(repr=False)
+    """eContent; None leaves it out."""
+
+
+def unsigned(content: bytes | None, digest: Digest, attributes: Iterable[bytes]) -> Unsigned:
+    """A message with these signed attributes (DER, one Attribute each); CMS's own two are added."""
+    message_digest = hashlib.new(digest.value, content or b"").digest()
+    return Unsigned(signed_attributes(attributes, message_digest), digest, content)
+
+
+def finish(message: Unsigned, certificate: bytes, signature: bytes) -> bytes:
+    """The signed message in DER; certificate (DER) is the signer's and the only one sent along (R35).
+
+    signature: RSA PKCS#1 v1.5, named `rsaEncryption` as old clients know it, or ECDSA in DER; over message.to_sign.
+    """
+    sid, rsa = _signer_identity(certificate)
+    digest_identifier = _DIGEST_IDENTIFIERS[message.digest]
+    signer_info = element(
+        0x30,
+        _VERSION_1,
+        sid,
+        digest_identifier,
+        b"\xa0" + message.to_sign[1:],
+        _RSA_SIGNATURE if rsa else _EC_SIGNATURES[message.digest],
+        element(0x04, signature),
+    )
+    content = b"" if message.content is None else element(0xA0, element(0x04, message.content))
+    return _content_info(
+        element(0x31, digest_identifier),
+        element(0x30, _ID_DATA, content),
+        element(0xA0, certificate),
+        element(0x31, signer_info),
+    )
+
+
+@lru_cache(maxsize=64)
+def _signer_identity(certificate: bytes) -> tuple[bytes, bool]:
+    """IssuerAndSerialNumber in DER, and whether the key is RSA; a server asks for one certificate all its life."""
+    tbs = read_tbs(certificate)
+    key = decode(SubjectPublicKeyInfo, tbs.subject_public_key_info)
+    return element(0x30, der(tbs.issuer), encode(tbs.serial_number)), key.algorithm.algorithm == RSA_ENCRYPTION
+
+
+def _content_info(*fields: bytes) -> bytes:
+    return element(0x30, _ID_SIGNED_DATA, element(0xA0, element(0x30, _VERSION_1, *fields)))
+
+
+# --- the degenerate form ----------------------------------------------------------------------------------------------
+
+
+def degenerate(certificates: Sequence[bytes], crls: Sequence[bytes] = ()) -> bytes:
+    """Certificates-only SignedData in the order given, or CRLs; eContent absent (RFC 8894 section 3.4, R21)."""
+    return _content_info(
+        _EMPTY_SET,
+        element(0x30, _ID_DATA),
+        element(0xA0, *certificates) if certificates else b"",
+        element(0xA1, *crls) if crls else b"",
+        _EMPTY_SET,
+    )
+
+
+def read_degenerate(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Certificates and CRLs of a SignedData, in the order and bytes received. Raises Malformed and TooLarge."""
+    signed_data = read_signed_data(data)
+    return [der(item) for item in signed_data.certificates or ()], [der(item) for item in signed_data.crls or ()]
