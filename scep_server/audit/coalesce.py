@@ -1,0 +1,72 @@
+"""Coalesces the refusals of strangers, so that they cannot fill the disk.
+
+The first refusal of a (source, integration, reason) is recorded at once; its repeats are counted and told as one event
+when the window ends. Beyond a bounded number of keys all sources of an integration and reason share one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scep_server.interfaces import Clock
+from scep_server.types import Event
+
+OTHERS = "others"
+
+
+@dataclass(slots=True)
+class _Window:
+    first: Event
+    ends: datetime
+    repeats: int = 0
+
+
+class RefusalCoalescer:
+    """Pure but for the clock. Not for several threads."""
+
+    def __init__(self, clock: Clock, *, window: timedelta = timedelta(seconds=60), max_keys: int = 1000) -> None:
+        self._clock = clock
+        self._window = window
+        self._max_keys = max_keys
+        # In the order of their ends, as every window has the same length.
+        self._open: dict[tuple[str, str, str], _Window] = {}
+
+    def refused(self, event: Event, reason: str) -> list[Event]:
+        """Count one refusal. What comes back is to be recorded now: ended windows, and this event when it is new."""
+        due = self.due()
+        now = self._clock()
+        key = (event.source, event.integration, reason)
+        if key not in self._open and len(self._open) >= self._max_keys:
+            key = (OTHERS, "", "")
+            event = dataclasses.replace(event, source=OTHERS, integration="", entry_id=None, detail={})
+        seen = self._open.get(key)
+        if seen is not None:
+            seen.repeats += 1
+            return due
+        self._open[key] = _Window(event, now + self._window)
+        return [*due, event]
+
+    def due(self) -> list[Event]:
+        """Events of windows that have ended, one each, with the count of their repeats; call it about every second."""
+        now = self._clock()
+        ended = []
+        for key, window in self._open.items():
+            if window.ends > now:
+                break
+            ended.append(key)
+        return self._close(ended, now)
+
+    def flush(self) -> list[Event]:
+        """Everything counted so far; for shutdown."""
+        return self._close(list(self._open), self._clock())
+
+    def _close(self, keys: list[tuple[str, str, str]], now: datetime) -> list[Event]:
+        events = []
+        for key in keys:
+            window = self._open.pop(key)
+            if window.repeats:
+                detail = {**window.first.detail, "repeats": window.repeats, "since": window.first.at.isoformat()}
+                events.append(dataclasses.replace(window.first, at=now, detail=detail))
+        return events

@@ -1,0 +1,210 @@
+"""Connections of the two databases, and what their errors mean.
+
+A Session is one driver connection that runs the compiled statements and spells BEGIN, SAVEPOINT and COMMIT itself: the
+same words on both databases. All waiting is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from scep_server.errors import ConfigurationError
+from scep_server.ledger.statements import Statements, compile_statements
+
+BUSY_SECONDS: Final = 5
+"""How long a locked database is waited for; then 503."""
+
+DatabaseError = (sqlite3.Error, psycopg.Error)
+
+
+class Trouble(enum.Enum):
+    """What a database error means for the work at hand."""
+
+    UNIQUE = "unique"
+    """A unique key is taken. Only the statement failed."""
+    RETRY = "retry"
+    """Deadlock or serialization failure: rolled back for sure, may be done again (F11)."""
+    LOST = "lost"
+    """The connection is gone; what was not committed is rolled back."""
+    OTHER = "other"
+    """Locked, full, read-only, a failing trigger, ...: this work cannot be done now."""
+
+
+def trouble_of(error: Exception) -> Trouble:
+    """Class of a driver's error."""
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate or ""
+        if state == "23505":
+            return Trouble.UNIQUE
+        if state in {"40001", "40P01"}:
+            return Trouble.RETRY
+        # No SQLSTATE: the driver itself noticed that nobody answers.
+        if (not state and isinstance(error, psycopg.OperationalError)) or state[:2] == "08" or state[:3] == "57P":
+            return Trouble.LOST
+        return Trouble.OTHER
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "")
+        if name in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
+            return Trouble.UNIQUE
+        # After a failed write or fsync SQLite's cache and the file may differ: only a new connection tells (F3).
+        if name.startswith("SQLITE_IOERR") or name in {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_DBMOVED"}:
+            return Trouble.LOST
+    return Trouble.OTHER
+
+
+def describe(error: Exception) -> str:
+    """One short line for the log; never statement parameters, which hold client data."""
+    if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
+        error = error.orig
+    code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None) or ""
+    text = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__} {code}: {text}" if code else f"{type(error).__name__}: {text}"
+
+
+class Session:
+    """One driver connection in autocommit mode. Not for two threads at once."""
+
+    def __init__(self, connection: DBAPIConnection, statements: Statements, begin: str) -> None:
+        self._connection = connection
+        self._begin = begin
+        self.sql = statements
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> DBAPICursor:
+        """Run one statement."""
+        cursor = self._connection.cursor()
+        cursor.execute(sql, parameters or ())
+        return cursor
+
+    def one(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any] | None:
+        """First row, or None. The statement is finished either way."""
+        cursor = self.execute(sql, parameters)
+        row = cursor.fetchone()
+        cursor.close()
+        return cast("Sequence[Any] | None", row)
+
+    def all(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """All rows."""
+        return cast("Sequence[Sequence[Any]]", self.execute(sql, parameters).fetchall())
+
+    def insert(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run one statement for many parameter sets."""
+        self._connection.cursor().executemany(sql, list(rows))
+
+    def begin(self) -> None:
+        """Start a write transaction; SQLite takes its write lock here, so no lock is ever upgraded (F4)."""
+        self.execute(self._begin)
+
+    def commit(self) -> None:
+        """COMMIT; an error leaves the outcome to be found out."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """ROLLBACK; does not raise, a broken connection is rolled back by its end."""
+        with contextlib.suppress(*DatabaseError):
+            self.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(*DatabaseError):
+            self._connection.close()
+
+
+class Database:
+    """Opens sessions."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self.statements = compile_statements(self.engine.dialect)
+
+    def session(self) -> Session:
+        """A new connection. The driver's errors pass."""
+        try:
+            proxied = self.engine.raw_connection()
+        except DBAPIError as error:
+            raise (error.orig if isinstance(error.orig, DatabaseError) else error) from None
+        connection = cast("DBAPIConnection", proxied.driver_connection)
+        proxied.detach()
+        if not self.is_sqlite:
+            connection.autocommit = True
+        return Session(connection, self.statements, "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+
+
+def _checked(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "database url cannot be read: write sqlite:////path or postgresql+psycopg://..."
+        ) from error
+    if url.drivername == "sqlite":
+        if not url.database or url.database == ":memory:" or not url.database.startswith("/"):
+            raise ConfigurationError("an SQLite database needs an absolute path: sqlite:////var/lib/...")
+        return url
+    if url.drivername in {"postgresql", "postgresql+psycopg"}:
+        return url.set(drivername="postgresql+psycopg")
+    raise ConfigurationError(f"database {url.drivername} is not supported: use sqlite or postgresql+psycopg")
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    # mode=rw: a missing file stays missing, whatever happens (F5).
+    uri = f"file:{_uri_path(cast('str', url.database))}"
+    engine = create_engine(
+        url.set(database=uri, query={"mode": "rw", "uri": "true"}),
+        poolclass=NullPool,
+        paramstyle="named",
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-8000", "wal_autocheckpoint=1000"):
+            cursor.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _uri_path(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    limits = (
+        f"-c lock_timeout={BUSY_SECONDS * 1000} -c statement_timeout={BUSY_SECONDS * 2000} "
+        f"-c idle_in_transaction_session_timeout={BUSY_SECONDS * 2000} "
+        "-c default_transaction_isolation=read\\ committed"
+    )
+    arguments = {
+        "connect_timeout": BUSY_SECONDS,
+        "application_name": "scep-server",
+        "options": limits,
+        "tcp_user_timeout": BUSY_SECONDS * 2000,
+        "keepalives_idle": 10,
+        **url.query,
+    }
+    engine = create_engine(url.set(query={}), poolclass=NullPool, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def _durable(connection: Any, _record: object) -> None:
+        row = connection.execute("SHOW synchronous_commit").fetchone()
+        if row[0] == "off":
+            connection.execute("SET SESSION synchronous_commit = on")
+        connection.commit()
+
+    return engine

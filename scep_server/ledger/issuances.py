@@ -1,0 +1,219 @@
+"""Issuances: the two commits of an enrolment and what happens to an entry between them (interfaces.Issuances)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scep_server.errors import Fault, Reason, Refusal, SerialCollision
+from scep_server.interfaces import Clock
+from scep_server.ledger.database import DatabaseError, Session, Trouble, trouble_of
+from scep_server.ledger.reader import Reader
+from scep_server.ledger.rows import (
+    Parameters,
+    entry_of,
+    inner_tbs,
+    micros,
+    opened_entry,
+    opening_parameters,
+    prepared_parameters,
+    serial_text,
+    storable,
+    transaction_key,
+)
+from scep_server.ledger.writer import Done, Writer
+from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Opening, Prepared
+
+
+@dataclass(slots=True)
+class OpenedEntry:
+    """Answer of open() (interfaces.Opened)."""
+
+    intent: Intent | None
+    entry: Entry
+    existing: bool
+
+
+class IssuancesPart:
+    """Issuances on one database."""
+
+    _writer: Writer
+    _reader: Reader
+    _clock: Clock
+
+    def find(self, integration: str, transaction_id: str) -> Entry | None:
+        """Blocking read. The entry that speaks for this transaction, in whatever state, or None."""
+        key = {"integration": integration, "transaction_id": transaction_key(transaction_id)}
+        row = self._reader.read(lambda session: session.one(session.sql.newest_entry, key))
+        return None if row is None else entry_of(row)
+
+    def find_certificate(self, issuer_id: str, serial: int) -> Entry | None:
+        """Blocking read. By issuer and serial."""
+        key = {"issuer_id": issuer_id, "serial": serial_text(serial)}
+        row = self._reader.read(lambda session: session.one(session.sql.entry_by_serial, key))
+        return None if row is None else entry_of(row)
+
+    async def open(self, opening: Opening, events: Sequence[Event]) -> OpenedEntry:
+        """COMMIT 1 (R74). Refusal(CHALLENGE_SPENT), SerialCollision, LedgerUnavailable."""
+        parameters = opening_parameters(opening)
+        entry, existing = await self._writer.run(lambda session: _open(session, opening, parameters), events)
+        if existing or opening.prepared is None:
+            return OpenedEntry(None, entry, existing)
+        return OpenedEntry(_intent(entry.id, opening.prepared), entry, existing=False)
+
+    async def approve(
+        self, entry_id: int, prepared: Prepared, events: Sequence[Event], pickup_until: datetime | None = None
+    ) -> Intent | None:
+        """COMMIT 1 of a pending entry; None when it is no longer pending. pickup_until, when given, replaces the end of
+        the pending window. SerialCollision, LedgerUnavailable.
+        """
+        parameters = {
+            "entry_id": entry_id,
+            "new_pickup_until": None if pickup_until is None else micros(pickup_until),
+            **prepared_parameters(prepared),
+        }
+
+        def work(session: Session) -> Done[bool]:
+            try:
+                moved = session.one(session.sql.approve, parameters) is not None
+            except DatabaseError as error:
+                if trouble_of(error) is Trouble.UNIQUE:
+                    raise SerialCollision(parameters["serial"]) from error
+                raise
+            return Done(moved, entry_id, wrote=moved)
+
+        return _intent(entry_id, prepared) if await self._writer.run(work, events) else None
+
+    async def reject(self, entry_id: int, note: str, events: Sequence[Event]) -> bool:
+        """Pending -> failed. False when it is no longer pending."""
+
+        def work(session: Session) -> Done[bool]:
+            row = session.one(session.sql.reject, {"entry_id": entry_id, "note": storable(note)})
+            return Done(row is not None, entry_id, wrote=row is not None)
+
+        return await self._writer.run(work, events)
+
+    async def resume(self, entry_id: int) -> Intent | None:
+        """The intent of an entry found `intended`; None when it moved on meanwhile."""
+        entry = await asyncio.to_thread(self._read, entry_id)
+        if entry is None or entry.state is not EntryState.INTENDED:
+            return None
+        if entry.tbs is None or entry.issuer_id is None or entry.serial is None:
+            raise Fault(f"entry {entry_id} is intended but its intent is incomplete")
+        return Intent(entry.id, entry.issuer_id, entry.serial, entry.tbs)
+
+    def _read(self, entry_id: int) -> Entry | None:
+        row = self._reader.read(lambda session: session.one(session.sql.entry, {"id": entry_id}))
+        return None if row is None else entry_of(row)
+
+    async def sign(self, entry_id: int, certificate: Certificate, release: bool, events: Sequence[Event]) -> Entry:
+        """COMMIT 2. The certificate must contain the recorded tbs byte for byte (K2), else Fault and nothing is stored.
+
+        When another has signed meanwhile, that entry comes back. An entry revoked while it was being signed keeps the
+        certificate and stays revoked: look at the state of what comes back.
+        """
+        parameters = {
+            "entry_id": entry_id,
+            "signed_tbs": inner_tbs(certificate.der),
+            "certificate": certificate.der,
+            "issued_at": micros(self._clock()),
+            "new_state": "issued" if release else "signed",
+        }
+        return await self._writer.run(lambda session: _sign(session, entry_id, parameters), events)
+
+    async def release(self, entry_id: int, events: Sequence[Event]) -> Entry:
+        """Signed -> issued. An entry that is issued or revoked already comes back unchanged."""
+
+        def work(session: Session) -> Done[Entry]:
+            row = session.one(session.sql.release, {"entry_id": entry_id})
+            if row is not None:
+                return Done(entry_of(row), entry_id)
+            entry = _entry(session, entry_id)
+            if entry.certificate is None:
+                raise Fault(f"entry {entry_id} is {entry.state}: there is nothing to release")
+            return Done(entry, entry_id, wrote=False)
+
+        return await self._writer.run(work, events)
+
+    async def fail(self, entry_id: int, note: str, events: Sequence[Event]) -> None:
+        """Pending or intended -> failed; anything else stays as it is and nothing is recorded."""
+
+        def work(session: Session) -> Done[None]:
+            row = session.one(session.sql.fail, {"entry_id": entry_id, "note": storable(note)})
+            return Done(None, entry_id, wrote=row is not None)
+
+        await self._writer.run(work, events)
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Decisions that change no entry."""
+        if events:
+            await self._writer.run(_nothing, events)
+
+    def unfinished(self) -> Sequence[Entry]:
+        """Blocking read. Entries intended or signed, and pending ones past their time."""
+        now = {"now": micros(self._clock())}
+        return [entry_of(row) for row in self._reader.read(lambda session: session.all(session.sql.unfinished, now))]
+
+
+def _nothing(_session: Session) -> Done[None]:
+    return Done(None)
+
+
+def _intent(entry_id: int, prepared: Prepared) -> Intent:
+    """Only called after the commit of exactly these values."""
+    return Intent(entry_id, prepared.issuer_id, prepared.serial, prepared.tbs)
+
+
+def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tuple[Entry, bool]]:
+    row = session.one(session.sql.open_entry, parameters)
+    if row is None:
+        # Either the transaction has an entry already, or the serial is taken.
+        found = session.one(session.sql.newest_entry_for_update, parameters)
+        if found is not None:
+            current = entry_of(found)
+            if _stands(current, opening):
+                return Done((current, True), current.id, wrote=False)
+            session.execute(session.sql.retire_entry, {"entry_id": current.id})
+            row = session.one(session.sql.open_entry, parameters)
+    if row is None:
+        raise SerialCollision(parameters["serial"])
+    entry_id = row[0]
+    for mac in opening.consumes:
+        if session.one(session.sql.spend, {"mac": mac, "entry_id": entry_id}) is None:
+            raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
+    return Done((opened_entry(entry_id, opening, parameters), False), entry_id)
+
+
+def _stands(current: Entry, opening: Opening) -> bool:
+    """True when the transaction's live entry decides and no new one may be opened (R74)."""
+    live = current.state in {EntryState.PENDING, EntryState.INTENDED, EntryState.SIGNED} or (
+        current.state in {EntryState.ISSUED, EntryState.REVOKED} and current.pickup_until > opening.received_at
+    )
+    if not live:
+        return False
+    if current.request_hash == opening.request_hash:
+        return True
+    if opening.renews is not None:
+        return False
+    return current.signer_key != opening.signer_key or current.state is EntryState.PENDING
+
+
+def _sign(session: Session, entry_id: int, parameters: Parameters) -> Done[Entry]:
+    row = session.one(session.sql.sign, parameters)
+    if row is not None:
+        return Done(entry_of(row), entry_id)
+    entry = _entry(session, entry_id)
+    if entry.tbs != parameters["signed_tbs"]:
+        raise Fault(f"entry {entry_id}: the certificate is not the one that was recorded")
+    if entry.certificate is None:
+        raise Fault(f"entry {entry_id} is {entry.state}: its certificate cannot be stored")
+    return Done(entry, entry_id, wrote=False)
+
+
+def _entry(session: Session, entry_id: int) -> Entry:
+    row = session.one(session.sql.entry_for_update, {"id": entry_id})
+    if row is None:
+        raise LookupError(f"the ledger has no entry {entry_id}")
+    return entry_of(row)

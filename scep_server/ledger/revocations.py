@@ -1,0 +1,89 @@
+"""Revocations and the CRLs that tell them (interfaces.Revocations)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cryptography.x509 import ReasonFlags
+
+from scep_server.ledger.database import Session
+from scep_server.ledger.reader import Reader
+from scep_server.ledger.rows import crl_of, crl_parameters, entry_of, micros, revoked_of, serial_text
+from scep_server.ledger.writer import Done, Writer
+from scep_server.types import Crl, Entry, Event, RevokedCertificate
+
+
+class RevocationsPart:
+    """Revocations on one database."""
+
+    _writer: Writer
+    _reader: Reader
+
+    async def revoke(
+        self, issuer_id: str, serial: int, reason: ReasonFlags, at: datetime, events: Sequence[Event]
+    ) -> Entry:
+        """-> revoked, whatever the state: a serial is revocable though its certificate was never stored (K4).
+
+        The first revocation stands; a later one gets the entry back and nothing is recorded. LookupError when the
+        ledger does not know the serial.
+        """
+        key = {"of_issuer": issuer_id, "of_serial": serial_text(serial)}
+        change = {**key, "revoked_at": micros(at), "revocation_reason": reason.value}
+
+        def work(session: Session) -> Done[Entry]:
+            row = session.one(session.sql.revoke, change)
+            if row is not None:
+                entry = entry_of(row)
+                session.execute(session.sql.raise_mark, {"name": _mark_name(issuer_id, entry.crl_shard or 0)})
+                return Done(entry, entry.id)
+            row = session.one(session.sql.entry_by_serial, {"issuer_id": issuer_id, "serial": serial_text(serial)})
+            if row is None:
+                raise LookupError(f"the ledger has no certificate with serial {serial_text(serial)} of {issuer_id}")
+            entry = entry_of(row)
+            return Done(entry, entry.id, wrote=False)
+
+        return await self._writer.run(work, events)
+
+    def revoked(self, issuer_id: str, shard: int, at: datetime) -> Iterable[RevokedCertificate]:
+        """Blocking read. What the CRL of `at` lists: an entry stays until it stood on a CRL made after its certificate
+        ended (RFC 5280 section 3.3, R79).
+        """
+        key = {"issuer_id": issuer_id, "shard": shard, "at": micros(at)}
+        rows = self._reader.read(lambda session: session.all(session.sql.revoked, key))
+        return [revoked_of(row) for row in rows]
+
+    def revocation_mark(self, issuer_id: str, shard: int) -> int:
+        """Blocking read. Rises with every revocation of this shard; 0 before the first."""
+        key = {"name": _mark_name(issuer_id, shard)}
+        row = self._reader.read(lambda session: session.one(session.sql.mark, key))
+        return 0 if row is None else int(row[0])
+
+    def newest_crl(self, issuer_id: str, shard: int) -> tuple[Crl, int] | None:
+        """Blocking read. The newest CRL and the mark it covers."""
+        key = {"issuer_id": issuer_id, "shard": shard}
+        row = self._reader.read(lambda session: session.one(session.sql.newest_crl, key))
+        return None if row is None else crl_of(row)
+
+    async def publish_crl(self, crl: Crl, mark: int, events: Sequence[Event]) -> bool:
+        """False when this or a higher number is there already (K11)."""
+        parameters = crl_parameters(crl, mark)
+        shard = {"issuer_id": crl.issuer_id, "shard": crl.shard}
+
+        def work(session: Session) -> Done[bool]:
+            # The CRL's own mark row is the lock that keeps two publishers of one shard apart on PostgreSQL.
+            session.execute(session.sql.raise_mark, {"name": f"crl:{crl.issuer_id}:{crl.shard}"})
+            newest = session.one(session.sql.newest_crl, shard)
+            if newest is not None and crl_of(newest)[0].number >= crl.number:
+                return Done(value=False, wrote=False)
+            session.execute(session.sql.add_crl, parameters).fetchall()
+            # The one before stays, for whoever compares; older ones have told all they had to tell.
+            before = crl_of(newest)[0].number if newest is not None else crl.number
+            session.execute(session.sql.prune_crls, {**shard, "number": before})
+            return Done(value=True)
+
+        return await self._writer.run(work, events)
+
+
+def _mark_name(issuer_id: str, shard: int) -> str:
+    return f"revocations:{issuer_id}:{shard}"

@@ -1,0 +1,266 @@
+"""The one writer of a process: a thread that commits in groups.
+
+Every operation that waits goes into the next commit, each in its own savepoint, so one fsync serves them all and one
+refusal undoes only itself. The audit events of a group are chained and stored in the same commit. Results leave only
+after the commit, the audit head and the log lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from scep_server.audit import AuditRow, AuditTrail
+from scep_server.errors import LedgerUnavailable, LedgerUnusable
+from scep_server.ledger.database import Database, DatabaseError, Session, Trouble, describe, trouble_of
+from scep_server.types import Event
+
+T = TypeVar("T")
+
+QUEUE_LIMIT: Final = 2000
+GROUP_LIMIT: Final = 256
+RETRIES: Final = 5
+"""How often one operation is done again after a deadlock or a serialization failure."""
+
+
+class Done(NamedTuple, Generic[T]):
+    """What an operation did."""
+
+    value: T
+    entry_id: int | None = None
+    """Given to its events that name no entry."""
+    wrote: bool = True
+    """False: nothing was written, so its events are not recorded."""
+
+
+Operation = Callable[[Session], Done[Any]]
+
+
+class _Job:
+    """One operation and who waits for it."""
+
+    __slots__ = ("done", "error", "events", "future", "loop", "operation")
+
+    def __init__(self, operation: Operation, events: Sequence[Event], loop: asyncio.AbstractEventLoop) -> None:
+        self.operation = operation
+        self.events = events
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.done: Done[Any] | None = None
+        self.error: Exception | None = None
+
+    @property
+    def wrote(self) -> bool:
+        return self.done is not None and self.done.wrote
+
+    def told(self) -> Iterator[tuple[Event, int | None]]:
+        """The events with the entry each is about."""
+        entry_id = self.done.entry_id if self.done is not None else None
+        for event in self.events:
+            yield event, entry_id if event.entry_id is None else event.entry_id
+
+
+class Writer:
+    """Started by connect(), ended by close()."""
+
+    def __init__(self, database: Database, trail: AuditTrail) -> None:
+        self._database = database
+        self._trail = trail
+        self._session: Session | None = None
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
+
+    def start(self) -> None:
+        """Connect in the caller's thread, so that a bad database is told at once, then start the writer thread."""
+        self._connected()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Commit what waits, then stop. Not on the event loop of waiting callers."""
+        self._closed = True
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        self._drop_session()
+
+    async def run(self, operation: Callable[[Session], Done[T]], events: Sequence[Event] = ()) -> T:
+        """The operation's value, after its commit. Its own errors pass; a database that cannot is LedgerUnavailable."""
+        if self._closed:
+            raise LedgerUnavailable("the ledger is closed")
+        if self._queue.qsize() >= QUEUE_LIMIT:
+            raise LedgerUnavailable("too many operations wait for the ledger", retry_after=10)
+        job = _Job(operation, events, asyncio.get_running_loop())
+        self._queue.put(job)
+        value: T = await job.future
+        return value
+
+    # --- the writer thread
+
+    def _work(self) -> None:
+        running = True
+        while running:
+            jobs: list[_Job] = []
+            job = self._queue.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == GROUP_LIMIT:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            running = job is not None
+            if jobs:
+                self._settle(jobs)
+                _deliver(jobs)
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        """Every job leaves with a value or an error, whatever happens: the thread must live."""
+        try:
+            self._commit_group(jobs)
+        except (LedgerUnavailable, LedgerUnusable) as error:
+            _fail(jobs, LedgerUnavailable(str(error)))
+        except DatabaseError as error:
+            self._drop_session()
+            _fail(jobs, LedgerUnavailable(describe(error)))
+        except Exception as error:  # noqa: BLE001 - a fault of ours; told to those who wait
+            self._drop_session()
+            _fail(jobs, error)
+
+    def _commit_group(self, jobs: list[_Job]) -> None:
+        for attempt in range(RETRIES):
+            session = self._connected()
+            self._trail.ready()
+            began = False
+            try:
+                session.begin()
+                began = True
+                rows = self._transact(session, jobs)
+            except DatabaseError as error:
+                session.rollback()
+                trouble = trouble_of(error)
+                if trouble is Trouble.LOST:
+                    # Nothing was committed, so a fresh connection may do the same again: once.
+                    self._drop_session()
+                    if attempt:
+                        raise
+                elif began and len(jobs) > 1:
+                    for job in jobs:
+                        self._settle([job])
+                    return
+                elif trouble is not Trouble.RETRY or attempt == RETRIES - 1:
+                    raise
+                else:
+                    time.sleep(random.uniform(0, 0.01) * 2**attempt)  # noqa: S311 - keeps two writers apart
+                continue
+            self._commit(session, rows)
+            return
+
+    def _transact(self, session: Session, jobs: list[_Job]) -> list[AuditRow] | None:
+        """Run the jobs and store their events; None when nothing was written."""
+        for job in jobs:
+            if len(jobs) == 1:
+                _run(session, job)
+                continue
+            session.execute("SAVEPOINT job")
+            _run(session, job)
+            if not job.wrote:
+                session.execute("ROLLBACK TO SAVEPOINT job")
+            session.execute("RELEASE SAVEPOINT job")
+        if not any(job.wrote for job in jobs):
+            return None
+        rows = self._trail.chain([told for job in jobs if job.wrote for told in job.told()])
+        if rows:
+            session.insert(session.sql.add_event, [row._asdict() for row in rows])
+        return rows
+
+    def _commit(self, session: Session, rows: list[AuditRow] | None) -> None:
+        if rows is None:
+            session.rollback()
+            return
+        try:
+            session.commit()
+        except DatabaseError as error:
+            self._drop_session()
+            # Done or not? The new connection waits until the old one has ended, then adopts what was committed (F10).
+            self._connected()
+            if not rows or self._trail.seq != rows[-1].seq:
+                raise LedgerUnavailable(f"commit failed: {describe(error)}") from error
+            return
+        self._trail.committed(rows)
+
+    def _connected(self) -> Session:
+        """The writer's session; a new one adopts events that were committed without our knowing."""
+        if self._session is not None:
+            return self._session
+        try:
+            session = self._database.session()
+            try:
+                self._take_over(session)
+            except BaseException:
+                session.close()
+                raise
+        except DatabaseError as error:
+            raise LedgerUnavailable(describe(error)) from error
+        self._session = session
+        return session
+
+    def _take_over(self, session: Session) -> None:
+        if not self._database.is_sqlite:
+            # Held as long as the session lives: whoever gets it knows that the session before has ended, and two
+            # processes with copies of one head can never write one chain.
+            number = int.from_bytes(bytes.fromhex(self._trail.writer), "big", signed=True)
+            session.execute("SELECT pg_advisory_lock(%(number)s::bigint)", {"number": number})
+        after = {"writer": self._trail.writer, "seq": self._trail.seq}
+        self._trail.resume(AuditRow(*row) for row in session.all(session.sql.events_after, after))
+
+    def _drop_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _run(session: Session, job: _Job) -> None:
+    """Run one job in its savepoint; what concerns the whole transaction passes."""
+    job.done = job.error = None
+    try:
+        job.done = job.operation(session)
+    except DatabaseError as error:
+        if trouble_of(error) in {Trouble.RETRY, Trouble.LOST}:
+            raise
+        job.error = LedgerUnavailable(describe(error))
+    except Exception as error:  # noqa: BLE001 - a Refusal and its like belong to this job alone
+        job.error = error
+
+
+def _fail(jobs: list[_Job], error: Exception) -> None:
+    for job in jobs:
+        if job.error is None:
+            job.error = error
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, waiting in by_loop.items():
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, waiting)
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        elif job.done is not None:
+            job.future.set_result(job.done.value)
