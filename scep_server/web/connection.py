@@ -14,7 +14,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from scep_server.web.errors import BUDGET, HttpRefusal, plain_response, protocol_status_of
+from scep_server.web.errors import HttpRefusal, plain_response, protocol_status_of
 from scep_server.web.limits import Limits
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class Connection(RequestHandler):
                 self._refuse_head()
 
     def _refuse_head(self) -> None:
-        BUDGET.log(logging.INFO, 431, self.client, "the request head is too large")
-        self._server.count_protocol_error()
+        self._server.note_protocol_error(431, self.client, "the request head is too large")
         if self.transport is not None and self._waiter is not None and not self._messages:
             self.transport.write(_TOO_LONG)
         self.force_close()
@@ -81,8 +80,7 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """What could not be read as HTTP, from the table."""
         status = protocol_status_of(exc, self.max_line_size)
-        BUDGET.log(logging.INFO, status, self.client, f"not readable as HTTP ({type(exc).__name__})")
-        self._server.count_protocol_error()
+        self._server.note_protocol_error(status, self.client, f"not readable as HTTP ({type(exc).__name__})")
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun")
         response = plain_response(status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final
@@ -87,18 +88,19 @@ def plain_response(status: int, headers: Mapping[str, str] | None = None) -> web
     return web.Response(status=status, body=body, headers={**HEADERS, "Content-Type": "text/plain", **(headers or {})})
 
 
-def error_response(error: BaseException, method: str, address: str, retry_after: int) -> web.Response:
-    """Answer an exception, and log it."""
-    status = status_of(error, method)
+def error_response(error: BaseException, request: web.BaseRequest, refusals: RefusalLog, wait: int) -> web.Response:
+    """Answer an exception, and log it. wait: Retry-After where the error names none."""
+    status = status_of(error, request.method)
+    address = request.remote or ""
     headers: dict[str, str] = {}
     if isinstance(error, HttpRefusal):
         headers.update(error.headers)
     if status in {429, 503}:
-        headers["Retry-After"] = str(getattr(error, "retry_after", retry_after))
+        headers["Retry-After"] = str(getattr(error, "retry_after", wait))
     if isinstance(error, ScepServerError):
-        BUDGET.log(logging.WARNING if status == 503 else logging.INFO, status, address, str(error)[:300])
+        refusals.note(logging.WARNING if status == 503 else logging.INFO, status, address, str(error)[:300])
     elif status != 404:
-        BUDGET.log(logging.ERROR, status, address, f"{type(error).__name__} at {where(error.__traceback__)}")
+        refusals.note(logging.ERROR, status, address, f"{type(error).__name__} at {where(error.__traceback__)}")
     return plain_response(status, headers)
 
 
@@ -112,27 +114,25 @@ def where(traceback: TracebackType | None) -> str:
     return " > ".join(steps[-12:])
 
 
-class LogBudget:
+class RefusalLog:
     """Strangers decide how often they are refused; they do not decide how much we write."""
 
     def __init__(self, lines_per_second: int = 20) -> None:
         self._allowed = lines_per_second
         self._second = 0
-        self._written = 0
+        self._written: Counter[int] = Counter()
         self._left_out = 0
 
-    def log(self, level: int, status: int, address: str, text: str) -> None:
-        """One line, unless this second has had its share; the next line says how many were left out."""
+    def note(self, level: int, status: int, address: str, text: str) -> None:
+        """One line, unless this second has had its share of the level; a later line says how many were left out."""
         second = int(time.monotonic())
         if second != self._second:
-            self._second, self._written = second, 0
-        if self._written >= self._allowed:
+            self._second = second
+            self._written.clear()
+        if self._written[level] >= self._allowed:
             self._left_out += 1
             return
-        self._written += 1
+        self._written[level] += 1
         left_out, self._left_out = self._left_out, 0
-        more = f" ({left_out} more refusals were not logged)" if left_out else ""
+        more = f" ({left_out} more were not logged)" if left_out else ""
         log.log(level, "HTTP %d to %s: %s%s", status, address or "unknown", text, more)
-
-
-BUDGET: Final = LogBudget()

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from ssl import SSLContext
 from typing import Final
 
@@ -20,7 +19,7 @@ from scep_server.config import Address
 from scep_server.errors import ConfigurationError
 from scep_server.metrics import Metrics
 from scep_server.web.connection import Connection
-from scep_server.web.errors import error_response, plain_response
+from scep_server.web.errors import RefusalLog, error_response, plain_response
 from scep_server.web.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -72,6 +71,7 @@ class HttpServer(web.Server):
         self._handler = handler
         self._limits = limits
         self._metrics = metrics
+        self._refusals = RefusalLog()
         self.draining = False
 
     def __call__(self) -> Connection:
@@ -83,7 +83,7 @@ class HttpServer(web.Server):
             loop=self._loop,
             keepalive_timeout=limits.idle_timeout,
             access_log=None,
-            max_line_size=limits.request_line - len("POST  HTTP/1.1"),
+            max_line_size=limits.request_line - len("GET  HTTP/1.1"),
             max_field_size=limits.header_field,
             max_headers=limits.headers,
             lingering_time=limits.linger,
@@ -96,15 +96,16 @@ class HttpServer(web.Server):
         except ConnectionError:
             response = plain_response(400)  # nobody is left to read it
         except Exception as error:  # noqa: BLE001 - the table is the one place that meets them all
-            response = error_response(error, request.method, request.remote or "", self._limits.retry_after)
+            response = error_response(error, request, self._refusals, self._limits.retry_after)
         if self.draining or not request.content.is_eof():
             response.force_close()
         if self._metrics is not None:
             self._metrics.requests.inc(request.get(OPERATION, "other"), response.status)
         return response
 
-    def count_protocol_error(self) -> None:
-        """Called by connections."""
+    def note_protocol_error(self, status: int, address: str, text: str) -> None:
+        """Called by connections for what never became a request."""
+        self._refusals.note(logging.INFO, status, address, text)
         if self._metrics is not None:
             self._metrics.protocol_errors.inc()
 
@@ -167,7 +168,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._server = HttpServer(self._handler, self._limits, self._metrics)
         for listening in self._sockets:
-            # The loop closes what it is given; the original stays open for other workers and for whoever follows us.
+            # The loop closes what it is given in its own time; ours is closed when we say so.
             accepting = await loop.create_server(
                 self._server,
                 sock=listening.dup(),
@@ -182,8 +183,7 @@ class Listener:
         for accepting in self._accepting:
             accepting.close()
         self._accepting.clear()
+        for listening in self._sockets:
+            listening.close()
         if self._server is not None:
             await self._server.drain(grace)
-        with suppress(OSError):
-            for listening in self._sockets:
-                listening.close()

@@ -17,9 +17,10 @@ import os
 import pickle
 import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
@@ -54,18 +55,24 @@ MakeServer = Callable[[int], Awaitable[RunningServer]]
 
 
 def run(
-    make_server: MakeServer, workers: int = 1, *, grace: float = 30.0, on_ready: Callable[[], None] = lambda: None
+    make_server: MakeServer,
+    workers: int = 1,
+    *,
+    sockets: Sequence[socket.socket] = (),
+    grace: float = 30.0,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    on_ready is called once, in this process, when every worker can serve. What make_server raises at the first start
+    sockets: what make_server's listeners accept from; the parent lets go of them when it stops, so that nobody is left
+    waiting in a queue that no worker reads. on_ready is called once, in this process, when every worker can serve. What make_server raises at the first start
     is raised here, whichever worker it came from, after the others have ended.
     """
     if workers == 1:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(make_server, 0, grace, on_ready, None))
     else:
-        _Supervisor(make_server, workers, grace).run(on_ready)
+        _Supervisor(make_server, workers, sockets, grace).run(on_ready)
 
 
 async def _serve(
@@ -108,9 +115,10 @@ class _Worker:
 
 
 class _Supervisor:
-    def __init__(self, make_server: MakeServer, workers: int, grace: float) -> None:
+    def __init__(self, make_server: MakeServer, workers: int, sockets: Sequence[socket.socket], grace: float) -> None:
         self._make_server = make_server
         self._count = workers
+        self._sockets = sockets
         self._grace = grace
         self._running: dict[int, _Worker] = {}
         self._due: dict[int, float] = {}
@@ -237,6 +245,8 @@ class _Supervisor:
             os.kill(pid, number)
 
     def _stop_all(self) -> None:
+        for listening in self._sockets:
+            listening.close()
         self._signal_all(signal.SIGTERM)
         end = time.monotonic() + self._grace + _MERCY
         while self._running:
