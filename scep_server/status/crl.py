@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from scep_server.errors import ScepServerError
 from scep_server.interfaces import CertificateAuthority, Clock, Revocations
-from scep_server.types import Crl, Event
+from scep_server.types import Crl, Event, RevokedCertificate
 
 T = TypeVar("T")
 ShardKey = tuple[str, int]
@@ -169,14 +169,21 @@ class CrlPublisher:
         why = self._why(newest, mark, now)
         if why is None:
             return None
-        number, listed_at = int(now.timestamp()), now
-        if newest is not None:
-            number = max(newest[0].number + 1, number)
-            # A clock that was set back must not make revocations of its future vanish from the list.
-            listed_at = max(newest[0].this_update, now)
-        entries = self._ledger.revoked(issuer_id, shard, listed_at)
+        number = int(now.timestamp()) if newest is None else max(newest[0].number + 1, int(now.timestamp()))
+        entries = self._entries(shard, now, newest)
         crl = self._authority.sign_crl(shard, number, now, now + self._schedule.lifetime, entries)
         return crl, mark, why
+
+    def _entries(self, shard: int, now: datetime, newest: tuple[Crl, int] | None) -> Iterable[RevokedCertificate]:
+        """Blocking. What is to be listed, however the clocks of this and other hosts went."""
+        issuer_id = self._authority.issuer_id
+        # A host whose clock is a little ahead may have revoked something "later" than now.
+        at = now + self._schedule.clock_tolerance
+        entries = {entry.serial: entry for entry in self._ledger.revoked(issuer_id, shard, at)}
+        if newest is not None and newest[0].this_update > at:
+            # Our clock was set back: what was revoked in its future stays revoked (N24).
+            entries |= {entry.serial: entry for entry in self._ledger.revoked(issuer_id, shard, newest[0].this_update)}
+        return entries.values()
 
     def _why(self, newest: tuple[Crl, int] | None, mark: int, now: datetime) -> str | None:
         if newest is None:
