@@ -178,10 +178,6 @@ class SealedRequest:
     envelope: Envelope | None
     """None only for a CertPoll, whose content is never needed (RFC 8894 section 3.3.3)."""
     signing_time: datetime | None
-    cipher: Cipher = Cipher.AES128_CBC
-    """Content cipher of the request's envelope, to be mirrored; AES-128 when there is none to mirror (R4)."""
-    transport: KeyTransport = KeyTransport.PKCS1_V15
-    """Key transport of the request's envelope, to be mirrored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +273,8 @@ class IntegrationOptions:
     """Seconds a pending request waits for its approval before it expires."""
     ca_certs: str = "chain"
     """GetCACert body: `chain` (RA, intermediate, root) or `single` (R22)."""
-    renewal_window_days: int = 90
-    """A renewal is accepted during this many days before the old certificate ends (R57)."""
+    renewal_window_days: int | None = None
+    """A renewal is accepted during this many days before the old certificate ends; None: at any time (R57)."""
     renewal_grace_days: int = 0
     """... and this many days after (R57)."""
     renewal_via_pkcsreq: bool = False

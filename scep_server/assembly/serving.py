@@ -14,7 +14,7 @@ from scep_server.assembly.jobs import Beat, Jobs
 from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
 from scep_server.audit import RefusalCoalescer
 from scep_server.ca import CaSet
-from scep_server.codec.messages import recipient_ids
+from scep_server.codec import recipient_ids
 from scep_server.config import Settings
 from scep_server.enrollment.answers import Answers
 from scep_server.enrollment.limiter import ChallengeLimiter

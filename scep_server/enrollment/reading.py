@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from scep_server.codec.messages import open_request, parse_request, unwrap_password
+from scep_server.codec import open_request, parse_request, unwrap_password
 from scep_server.enrollment.authorization import renewed_entry
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.retransmission import resumes
@@ -19,15 +19,18 @@ from scep_server.interfaces import CertificateAuthority, Issuances, RaKey
 from scep_server.policy.orders import make_order
 from scep_server.types import (
     CertificationRequest,
+    Cipher,
     Entry,
     IssueOrder,
     IssuerAndSerialNumber,
+    KeyTransport,
     MessageType,
     PasswordWrappedKey,
     Prepared,
     RecipientId,
     ReplyEncryption,
     SealedRequest,
+    WrappedKey,
 )
 
 QUERIES = frozenset({MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL})
@@ -110,17 +113,19 @@ class Reader:
         envelope = sealed.envelope
         if envelope is None:
             raise Refusal(Reason.STRUCTURE, "message has no envelope")
+        sha1 = active.options.allow_sha1
         if not isinstance(envelope.recipient, PasswordWrappedKey):
-            return open_request(sealed, self._ra.unwrap(envelope.recipient)), None
+            return open_request(sealed, self._ra.unwrap(envelope.recipient), allow_sha1=sha1), None
         # Candidates are the integration's at most two secrets (R50); the one that opens is the one the client knows.
         candidates = tuple(active.judge().reveal(""))[:2]
         for password in candidates[:-1]:
             try:
-                return open_request(sealed, unwrap_password(envelope.recipient, (password,))), password
+                key = unwrap_password(envelope.recipient, (password,))
+                return open_request(sealed, key, allow_sha1=sha1), password
             except Refusal:
                 continue
         last = candidates[-1] if candidates else b""
-        return open_request(sealed, unwrap_password(envelope.recipient, candidates[-1:])), last
+        return open_request(sealed, unwrap_password(envelope.recipient, candidates[-1:]), allow_sha1=sha1), last
 
     def _apply(self, active: ActiveIntegration, sealed: SealedRequest, request: CertificationRequest) -> Application:
         now = self._clock()
@@ -163,4 +168,10 @@ def query_encryption(sealed: SealedRequest, password: bytes | None) -> ReplyEncr
 
 
 def _encryption(sealed: SealedRequest, password: bytes | None) -> ReplyEncryption:
-    return ReplyEncryption(sealed.cipher, sealed.transport, sealed.signer, password)
+    """Cipher and key transport of the request, mirrored; what every client knows where there is none to mirror (R4)."""
+    envelope = sealed.envelope
+    if envelope is None:
+        return ReplyEncryption(Cipher.AES128_CBC, KeyTransport.PKCS1_V15, sealed.signer, password)
+    recipient = envelope.recipient
+    transport = recipient.transport if isinstance(recipient, WrappedKey) else KeyTransport.PKCS1_V15
+    return ReplyEncryption(envelope.cipher, transport, sealed.signer, password)
