@@ -193,8 +193,8 @@ class Extension:
 class CertificationRequest:
     """A PKCS#10 whose self-signature is verified (proof of possession, R56)."""
 
-    der: bytes
-    info: bytes
+    der: bytes = field(repr=False)
+    info: bytes = field(repr=False)
     """CertificationRequestInfo, DER as received."""
     subject: bytes
     spki: bytes
