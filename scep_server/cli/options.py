@@ -1,0 +1,70 @@
+"""Options that several commands share, each declared once, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scep_server.cli.failures import USAGE, CommandFailed, warn
+
+if TYPE_CHECKING:
+    from scep_server.config import Settings
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="SCEP_SERVER_DATA", help="Folder that quickstart made."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", envvar="SCEP_SERVER_CONFIG", help="Configuration file."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show the secret; needs read access to the key file.")]
+
+
+def config_path(data: Path | None, config: Path | None) -> Path:
+    """The configuration file meant by --data DIR (DIR/scep-server.toml) or --config FILE."""
+    if data is not None and config is not None:
+        raise CommandFailed("--data and --config name two configurations; give one of them", USAGE)
+    if config is not None:
+        return config
+    if data is None:
+        raise CommandFailed("which configuration? Give --data DIR or --config FILE", USAGE)
+    return data / "scep-server.toml"
+
+
+def settings_of(data: Path | None, config: Path | None) -> Settings:
+    """The settings that --data or --config name. Raises ConfigurationError."""
+    from scep_server.config import load  # noqa: PLC0415 - pydantic is slow to import, and --help does not need it
+
+    return load(config_path(data, config))
+
+
+def secret(typed: str | None, file: Path | None, variable: str | None, *, option: str) -> str | None:
+    """A secret from the command line (with a warning), a file or an environment variable; None when none is named.
+
+    Raises CommandFailed when two are named or the named one is empty.
+    """
+    named = [source for source in (typed, file, variable) if source is not None]
+    if len(named) > 1:
+        raise CommandFailed(f"{option} is given twice; name one source", USAGE)
+    if typed is not None:
+        warn(
+            f"{option} on the command line is visible to other users (ps) and kept in shell history; use {option}-file"
+        )
+        value = typed
+    elif file is not None:
+        try:
+            value = file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(f"{option}-file {file} cannot be read: {error}") from None
+    elif variable is not None:
+        value = os.environ.get(variable, "")
+    else:
+        return None
+    if not value:
+        raise CommandFailed(f"{option} is empty; an empty secret would let everybody in", USAGE)
+    return value
