@@ -57,7 +57,7 @@ def ca_passphrase(settings: CaSettings) -> bytes:
 
 
 def open_audit(settings: Settings) -> AuditTrail:
-    """This process's audit chain. Raises ConfigurationError."""
+    """An audit chain for one process. Raises ConfigurationError."""
     return AuditTrail(read_key(settings.audit.key_file), settings.audit.heads)
 
 

@@ -99,19 +99,18 @@ class Enrollment:
         self, active: ActiveIntegration, read: Application, source: Source, received_at: datetime
     ) -> bytes:
         reply_to = read.sealed.reply_to
+        candidate = new_candidate(active, read.sealed, read.request, source, received_at)
         try:
-            if not active.integration.enabled:
-                raise Refusal(Reason.DISABLED, "integration is disabled")
-            candidate = new_candidate(active, read.sealed, read.request, source, received_at)
-            entry = read.resumed
-            if entry is not None:
-                return await self._answer(active, entry, candidate.attempt, read.encryption, reply_to)
+            if read.resumed is not None:
+                return await self._answer(active, read.resumed, candidate.attempt, read.encryption, reply_to)
             return await self._open(active, read, candidate)
         except Refusal as refusal:
             refusal.reply_to = refusal.reply_to or reply_to
             raise
 
     async def _open(self, active: ActiveIntegration, read: Application, candidate: Candidate) -> bytes:
+        if not active.integration.enabled:
+            raise Refusal(Reason.DISABLED, "integration is disabled")
         if read.order is None or read.prepared is None:
             raise Fault("a new request reached the challenge without an order")
         attempt = candidate.attempt()
