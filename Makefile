@@ -7,8 +7,8 @@ FUZZ_SECONDS ?= 60
 CRASH_ROUNDS ?= 200
 
 # Peers and tools that the tests drive. A test whose package is missing is skipped, or fails where CI=true.
-DEBIAN_PACKAGES := certmonger curl debootstrap faketime git nginx-light openssl postgresql-15 procps scep strace \
-  strongswan-pki systemd
+DEBIAN_PACKAGES := certmonger curl debootstrap docker-compose faketime git nginx-light openssl postgresql-15 procps \
+  scep strace strongswan-pki systemd
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +39,7 @@ check: $(DEV_STAMP) ## lint, format, types, import rules, command help in the RE
 	$(BIN)/python tests/house/readme_help.py --check
 
 bench: packages $(DEV_STAMP) ## measure: our server, Debian's scepserver, and the ceiling of the processor
-	$(BIN)/python -m pytest -m bench -s $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 crash: packages $(DEV_STAMP) ## kill -9 under load, CRASH_ROUNDS times (200)
 	CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)

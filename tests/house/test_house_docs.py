@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tree import ROOT, texts
+from tests.house.tree import ROOT, texts
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)

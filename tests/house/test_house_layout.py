@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tree import ROOT, files
+from tests.house.tree import ROOT, files
 
 TOP_LEVEL = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml"),

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tomllib
 
-from tree import ROOT, texts
+from tests.house.tree import ROOT, texts
 
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import readme_help
+from tests.house import readme_help
 
 
 def test_readme_shows_the_programs_own_help() -> None:

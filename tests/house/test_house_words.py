@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tree import ROOT, texts
+from tests.house.tree import ROOT, texts
 
 DOT = "."
 REGISTRY_HOSTS = [
