@@ -1,8 +1,8 @@
 """The ASN.1 structures of SCEP, and the only use of `cryptography.hazmat.asn1` (its API is marked unstable).
 
 Names are the RFCs' words. What must survive byte for byte (names, keys, certificates, CRLs) is a TLV: `der(tlv)`
-gives its bytes back, `tlv(der)` makes one. SET OF appears as TLV too, read with `members`, because the library's own
-SetOf refuses any order but DER's, and devices do not always keep it.
+gives its bytes back, `tlv(der)` makes one. The library's SetOf refuses any order but DER's: CMS is sorted before it
+comes here, but a CSR is signed and must not be touched, so its SETs are TLVs, read with `members`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Null = asn1.Null
 BitString = asn1.BitString
 UTCTime = asn1.UTCTime
 GeneralizedTime = asn1.GeneralizedTime
+SetOf = asn1.SetOf
 NULL = Null()
 
 
@@ -180,7 +181,7 @@ class Certificate:
 
 @asn1.sequence
 class Attribute:
-    """RFC 5652 section 5.3 and RFC 2986 section 4.1; values is a SET OF, read with `members`."""
+    """RFC 2986 section 4.1, of a CSR; values is a SET OF, read with `members`."""
 
     type: OID
     values: TLV
@@ -205,7 +206,7 @@ class CertificationRequest:
     signature: BitString
 
 
-# --- CMS --------------------------------------------------------------------------------------------------------------
+# --- CMS: every SET was sorted by `ber.to_der` ------------------------------------------------------------------------
 
 
 @asn1.sequence
@@ -241,16 +242,29 @@ class EncapsulatedContentInfo:
 
 
 @asn1.sequence
+class SignedAttribute:
+    """RFC 5652 section 5.3."""
+
+    type: OID
+    values: SetOf[TLV]
+
+
+@asn1.sequence
 class SignerInfo:
-    """RFC 5652 section 5.3. Signed attributes stay unread: their bytes are what is signed."""
+    """RFC 5652 section 5.3. The signed attributes in the order received, which need not be DER's."""
 
     version: int
     sid: IssuerAndSerialNumber | Annotated[bytes, asn1.Implicit(0)]
     digest_algorithm: AlgorithmIdentifier
-    signed_attrs: Annotated[list[TLV] | None, asn1.Implicit(0)]
+    signed_attrs: Annotated[list[SignedAttribute] | None, asn1.Implicit(0)]
     signature_algorithm: AlgorithmIdentifier
     signature: bytes
     unsigned_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
+
+
+def attribute_set(attributes: list[SignedAttribute]) -> bytes:
+    """DER of the SET OF, sorted: what a SignerInfo's signature covers (RFC 5652 section 5.4)."""
+    return encode(SetOf(attributes))
 
 
 @asn1.sequence
@@ -262,7 +276,7 @@ class SignedData:
     encap_content_info: EncapsulatedContentInfo
     certificates: Annotated[list[TLV] | None, asn1.Implicit(0)]
     crls: Annotated[list[TLV] | None, asn1.Implicit(1)]
-    signer_infos: TLV
+    signer_infos: SetOf[TLV]
 
 
 @asn1.sequence
@@ -307,7 +321,7 @@ class EnvelopedData:
 
     version: int
     originator_info: Annotated[list[TLV] | None, asn1.Implicit(0)]
-    recipient_infos: TLV
+    recipient_infos: SetOf[TLV]
     encrypted_content_info: EncryptedContentInfo
     unprotected_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
 

@@ -5,21 +5,19 @@ One table says how each is written; what is read is wider, as devices are: any o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
 from scep_server.codec.asn1 import (
     OID,
     TLV,
-    Attribute,
     GeneralizedTime,
+    SignedAttribute,
     UTCTime,
     decode,
-    der,
     element,
     encode,
-    members,
 )
 from scep_server.errors import Malformed
 
@@ -27,8 +25,10 @@ MAX_TEXT: Final = 256
 """Characters of a transactionID; real ones have 20 to 64."""
 MAX_NONCE: Final = 64
 
-_PRINTABLE, _UTF8, _IA5, _OCTETS = 0x13, 0x0C, 0x16, 0x04
-_TEXTS: Final = frozenset((_PRINTABLE, _UTF8, _IA5))
+_PRINTABLE, _UTF8, _OCTETS = 0x13, 0x0C, 0x04
+_TEXTS: Final = (b"\x13", b"\x0c", b"\x16")
+"""Tags of PrintableString, UTF8String and IA5String."""
+_OCTET_STRING, _UTC_TIME = b"\x04", b"\x17"
 
 
 class _Kind:
@@ -72,34 +72,33 @@ class SignedAttributes:
     what could be read in two ways is not read (N6).
     """
 
-    __slots__ = ("_attributes",)
+    __slots__ = ("_values",)
 
-    def __init__(self, attributes: Sequence[TLV]) -> None:
-        """Raises Malformed when one is no Attribute; unknown ones are kept unread (T6)."""
-        self._attributes: dict[OID, list[TLV]] = {}
-        for element_ in attributes:
-            attribute = decode(Attribute, element_)
-            self._attributes.setdefault(attribute.type, []).append(attribute.values)
+    def __init__(self, attributes: Iterable[SignedAttribute]) -> None:
+        """Unknown attributes stay unread (T6)."""
+        self._values: dict[OID, list[TLV]] = {}
+        for attribute in attributes:
+            # Twice the same attribute shows as an attribute with two values.
+            self._values.setdefault(attribute.type, []).extend(attribute.values.as_list())
 
-    def _value(self, kind: _Kind) -> bytes | None:
-        """DER of the one value."""
-        found = self._attributes.get(kind.oid)
-        if found is None:
+    def _value(self, kind: _Kind) -> TLV | None:
+        """The one value."""
+        values = self._values.get(kind.oid)
+        if values is None:
             return None
-        values = members(found[0])
-        if len(found) != 1 or len(values) != 1:
+        if len(values) != 1:
             raise Malformed(f"attribute {kind.oid.dotted_string} has not one value")
-        return der(values[0])
+        return values[0]
 
     def text(self, kind: _Kind) -> str | None:
         """A string of 1 to MAX_TEXT characters without NUL, in any type that devices use for it (T6)."""
         value = self._value(kind)
         if value is None:
             return None
-        if value[0] not in _TEXTS:
+        if value.tag_bytes not in _TEXTS:
             raise Malformed(f"attribute {kind.oid.dotted_string} is no string")
         try:
-            text = _content(value).decode()
+            text = bytes(value.data).decode()
         except UnicodeDecodeError:
             raise Malformed(f"attribute {kind.oid.dotted_string} is not UTF-8") from None
         if not 1 <= len(text) <= MAX_TEXT or "\0" in text:
@@ -109,7 +108,9 @@ class SignedAttributes:
     def octets(self, kind: _Kind) -> bytes | None:
         """The content of an OCTET STRING."""
         value = self._value(kind)
-        return None if value is None else decode(bytes, value)
+        if value is not None and value.tag_bytes != _OCTET_STRING:
+            raise Malformed(f"attribute {kind.oid.dotted_string} is no OCTET STRING")
+        return None if value is None else bytes(value.data)
 
     def nonce(self, kind: _Kind) -> bytes | None:
         """A nonce of 1 to MAX_NONCE bytes (R40)."""
@@ -128,12 +129,6 @@ class SignedAttributes:
         value = self._value(SIGNING_TIME)
         if value is None:
             return None
-        if value[0] == SIGNING_TIME.tag:
+        if value.tag_bytes == _UTC_TIME:
             return decode(UTCTime, value).as_datetime()
         return decode(GeneralizedTime, value).as_datetime()
-
-
-def _content(value: bytes) -> bytes:
-    """Content of a short string in DER."""
-    start = 2 if value[1] < 0x80 else 2 + (value[1] & 0x7F)
-    return value[start:]

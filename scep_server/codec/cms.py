@@ -31,11 +31,11 @@ from scep_server.codec.asn1 import (
     SignedData,
     SignerInfo,
     SubjectPublicKeyInfo,
+    attribute_set,
     decode,
     der,
     element,
     encode,
-    members,
 )
 from scep_server.codec.attributes import MESSAGE_DIGEST, SignedAttributes, signed_attributes
 from scep_server.codec.ber import to_der
@@ -77,7 +77,7 @@ class SignedMessage:
 def read_signed_message(data: bytes) -> SignedMessage:
     """A message with its one signer (R29, R31). Raises Malformed and TooLarge."""
     signed_data = read_signed_data(data)
-    infos = members(signed_data.signer_infos)
+    infos = signed_data.signer_infos.as_list()
     if len(infos) != 1:
         raise Malformed(f"{len(infos)} signers where a pkiMessage has one")
     signer_info = decode(SignerInfo, infos[0])
@@ -125,7 +125,7 @@ def _signer_certificate(message: SignedMessage, known: Iterable[bytes]) -> Signe
 
 def _verify_signature(signer: SignerCertificate, signer_info: SignerInfo, digest: Digest) -> None:
     """Over the DER SET OF of the signed attributes, whatever order and tag they came in (RFC 5652 section 5.4)."""
-    signed = element(0x31, *sorted(der(attribute) for attribute in signer_info.signed_attrs or ()))
+    signed = attribute_set(signer_info.signed_attrs or [])
     key = signer.public_key
     try:
         if isinstance(key, RSAPublicKey):

@@ -33,7 +33,6 @@ from scep_server.codec.asn1 import (
     der,
     element,
     encode,
-    members,
 )
 from scep_server.codec.ber import to_der
 from scep_server.codec.certificate import named
@@ -77,7 +76,7 @@ def read_envelope(data: bytes, recipients: Collection[RecipientId], ciphers: Col
     if cipher not in ciphers:
         raise Refusal(Reason.ALGORITHM, f"content encryption {cipher.value} is not permitted")
 
-    ours = _our_recipient(members(enveloped.recipient_infos), recipients, cipher.key_length)
+    ours = _our_recipient(enveloped.recipient_infos.as_list(), recipients, cipher.key_length)
     if isinstance(ours, PasswordWrappedKey) and ours.kek_cipher not in ciphers:
         raise Refusal(Reason.ALGORITHM, f"key wrap with {ours.kek_cipher.value} is not permitted")
     return Envelope(recipient=ours, cipher=cipher, iv=iv, ciphertext=encrypted.encrypted_content)
