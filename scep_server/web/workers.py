@@ -65,8 +65,8 @@ def run(
     """Serve until SIGTERM or SIGINT.
 
     sockets: what make_server's listeners accept from; the parent lets go of them when it stops, so that nobody is left
-    waiting in a queue that no worker reads. on_ready is called once, in this process, when every worker can serve. What make_server raises at the first start
-    is raised here, whichever worker it came from, after the others have ended.
+    waiting in a queue that no worker reads. on_ready: called once, in this process, when every worker can serve.
+    What make_server raises at the first start is raised here, whichever worker it came from, after the others ended.
     """
     if workers == 1:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -181,7 +181,8 @@ class _Supervisor:
         try:
             os.close(self._lifeline[1])
             for worker in self._running.values():
-                os.close(worker.report)
+                if worker.report >= 0:
+                    os.close(worker.report)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(self._make_server, number, self._grace, lambda: say(None), self._lifeline[0]))
@@ -197,31 +198,32 @@ class _Supervisor:
             os._exit(code)
 
     def _read_reports(self, *, first_start: bool) -> None:
-        waiting = {
-            worker.report: worker for worker in self._running.values() if not worker.ready and worker.report >= 0
-        }
+        waiting = {worker.report: worker for worker in self._running.values() if worker.report >= 0}
         for report in select.select(list(waiting), [], [], 0)[0]:
-            worker = waiting[report]
-            said = os.read(report, 65536)
-            os.close(report)
-            worker.report = -1
-            outcome = pickle.loads(said) if said else Fault("a worker ended while it started")  # noqa: S301 - our child
-            if outcome is None:
-                worker.ready = True
-            elif first_start:
-                raise outcome
-            else:
-                log.error("worker %d cannot start: %s", worker.number, outcome)
+            self._read_report(waiting[report], first_start=first_start)
+
+    def _read_report(self, worker: _Worker, *, first_start: bool) -> None:
+        """Raises what the worker could not start for, at the first start; later it is logged, and tried again."""
+        said = os.read(worker.report, 65536)
+        os.close(worker.report)
+        worker.report = -1
+        outcome = pickle.loads(said) if said else Fault("a worker ended while it started")  # noqa: S301 - our child
+        if outcome is None:
+            worker.ready = True
+        elif first_start:
+            raise outcome
+        else:
+            log.error("worker %d cannot start: %s", worker.number, outcome)
 
     def _reap(self, *, first_start: bool) -> None:
         for worker in list(self._running.values()):
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid == 0:
                 continue
-            if first_start:
-                # Its report says why, if it could make one.
-                self._read_reports(first_start=True)
-            self._forget(worker)
+            # First of all: its process id may be somebody else's by now.
+            del self._running[worker.pid]
+            if worker.report >= 0:
+                self._read_report(worker, first_start=first_start)
             lived = time.monotonic() - worker.started
             delay = self._delays[worker.number]
             delay = 0.5 if lived > _SETTLED or delay == 0.0 else min(_LONGEST_DELAY, delay * 2)
@@ -235,11 +237,6 @@ class _Supervisor:
                 delay,
             )
 
-    def _forget(self, worker: _Worker) -> None:
-        del self._running[worker.pid]
-        if worker.report >= 0:
-            os.close(worker.report)
-
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._running:
             os.kill(pid, number)
@@ -252,7 +249,9 @@ class _Supervisor:
         while self._running:
             for worker in list(self._running.values()):
                 if os.waitpid(worker.pid, os.WNOHANG)[0]:
-                    self._forget(worker)
+                    del self._running[worker.pid]
+                    if worker.report >= 0:
+                        os.close(worker.report)
             left = end - time.monotonic()
             if not self._running:
                 return
