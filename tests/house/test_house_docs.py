@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.house.tree import ROOT, texts
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -11,6 +11,7 @@ from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 
 import pytest
+
 from tests.house.tree import ROOT, files
 
 PACKAGES = ("scep_server", "challenge_plugins")
