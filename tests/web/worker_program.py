@@ -32,7 +32,7 @@ class Site:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.rel_url.raw_path:
             case "/slow":
-                print("slow", flush=True)
+                os.write(1, b"slow\n")
                 await asyncio.sleep(0.5)
             case "/reloads":
                 return web.Response(body=f"{os.getpid()} {self.reloads}".encode())
@@ -53,7 +53,7 @@ class Running:
 
     async def stop(self, grace: float) -> None:
         await self._listener.stop(grace)
-        print("stopped", flush=True)
+        os.write(1, b"stopped\n")
 
 
 async def make_server(worker: int) -> RunningServer:
