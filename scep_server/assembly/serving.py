@@ -11,16 +11,13 @@ from typing import TypeVar
 
 from scep_server.admin import AdminSite
 from scep_server.assembly.jobs import Beat, Jobs
+from scep_server.assembly.road import build_road
 from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
 from scep_server.audit import RefusalCoalescer
 from scep_server.ca import CaSet
-from scep_server.codec import recipient_ids
 from scep_server.config import Settings
-from scep_server.enrollment.answers import Answers
 from scep_server.enrollment.limiter import ChallengeLimiter
-from scep_server.enrollment.reading import Reader
 from scep_server.enrollment.refusals import Refusals
-from scep_server.enrollment.service import Enrollment
 from scep_server.errors import ScepServerError
 from scep_server.keyfile import SecretKeyFile, read_key
 from scep_server.ledger import open_ledger
@@ -179,7 +176,7 @@ class Worker:
     def _endpoints(self) -> Mapping[str, Endpoint]:
         shared, ca = self._shared, self._shared.ca
         scep = ScepEndpoint(
-            self._enrollment(),
+            build_road(self._site, self._refusals, self._crls),
             limits=shared.limits,
             metrics=shared.metrics,
             addresses=ClientAddress(shared.settings.server.trusted_proxies),
@@ -193,33 +190,6 @@ class Worker:
             "ca": authority.certificate,
             "crl": authority.crl,
         }
-
-    def _enrollment(self) -> Enrollment:
-        ca, site = self._shared.ca, self._site
-        reader = Reader(
-            ra=ca.ra_key,
-            recipients=recipient_ids(ca.ra_key.certificate.der),
-            authority=ca.authority,
-            ledger=self._ledger,
-            clock=utc_now,
-            forbidden_keys=ca.forbidden_keys,
-            forbidden_subjects=ca.forbidden_subjects,
-        )
-        return Enrollment(
-            registry=site.registry,
-            reader=reader,
-            answers=Answers(ca.ra_key, ca.certificates.chain, self._shared.metrics),
-            issuing=site.issuing,
-            refusals=self._refusals,
-            stored=site.stored,
-            ledger=self._ledger,
-            authority=ca.authority,
-            crls=self._crls,
-            crl_shards=ca.authority.crl_shards,
-            scep_certificates=ca.scep_certificates,
-            pool=self._pool,
-            clock=utc_now,
-        )
 
     def _crl_age(self) -> float | None:
         issuer_id = self._shared.ca.authority.issuer_id
