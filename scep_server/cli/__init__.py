@@ -7,6 +7,7 @@ May touch: everything below it; heavy modules only inside the commands that need
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -17,6 +18,10 @@ def main() -> None:
 
     try:
         application()
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough; Python must not complain about it again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:  # noqa: BLE001 - the last stop before a user's terminal
         sys.exit(report(error))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -32,31 +31,27 @@ def verify(
 ) -> None:
     """Check every event against the audit key and every chain's end against its head. Exit code 3 on a finding."""
     from scep_server import audit  # noqa: PLC0415 - see options.settings_of
-    from scep_server.assembly.site import opened  # noqa: PLC0415
     from scep_server.keyfile import read_key  # noqa: PLC0415
+    from scep_server.ledger.reading import reading  # noqa: PLC0415
 
     settings = settings_of(data, config)
-    seen = 0
+    key = read_key(settings.audit.key_file)
+    found = seen = 0
 
     def progress(number: int) -> None:
         nonlocal seen
         seen = number
 
-    async def run() -> int:
-        found = 0
-        async with opened(settings) as site:
-            with output.working("Verifying the audit trail …"):
-                folders = [settings.audit.heads, *(heads or ())]
-                key = read_key(settings.audit.key_file)
-                for finding in audit.verify(site.ledger.events(), key, folders, site.ledger.id, progress):
-                    found += 1
-                    if as_json:
-                        output.json_line({"finding": str(finding)})
-                    else:
-                        print(finding, flush=True)
-        return found
-
-    found = asyncio.run(run())
+    with (
+        reading(settings.ledger.connection_url()) as ledger,
+        output.working("Verifying the audit trail …"),
+    ):
+        for finding in audit.verify(ledger.events(), key, [settings.audit.heads, *(heads or ())], ledger.id, progress):
+            found += 1
+            if as_json:
+                output.json_line({"finding": str(finding)})
+            else:
+                print(finding, flush=True)
     if as_json:
         output.json_line({"events": seen, "findings": found})
     if found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +36,7 @@ def list_(
     integration: Annotated[str | None, typer.Option(help="Only this integration.")] = None,
 ) -> None:
     """List certificates, oldest first."""
-    from scep_server.assembly.site import opened  # noqa: PLC0415 - see options.settings_of
+    from scep_server.ledger.reading import reading  # noqa: PLC0415 - see options.settings_of
     from scep_server.types import EntryState  # noqa: PLC0415
 
     try:
@@ -45,29 +44,20 @@ def list_(
     except ValueError as error:
         raise CommandFailed(f"--state: {error}; choose one of {', '.join(EntryState)}", USAGE) from None
     settings = settings_of(data, config)
-
-    async def run() -> None:
-        async with opened(settings) as site:
-            entries = site.ledger.entries(states, integration)
-            output.rows(_records(entries), COLUMNS, form)
-
-    asyncio.run(run())
+    with reading(settings.ledger.connection_url()) as ledger:
+        output.rows(map(record, ledger.entries(states, integration)), COLUMNS, form)
 
 
 @commands.command()
 def show(serial: Serial, data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """Show one certificate, with its PEM."""
-    from scep_server.assembly.site import opened  # noqa: PLC0415
+    from scep_server.ledger.reading import reading  # noqa: PLC0415
 
     number = parse_serial(serial)
     settings = settings_of(data, config)
-
-    async def run() -> None:
-        async with opened(settings) as site:
-            for entry in _found(site.ledger.find_serial(number), number):
-                _print(entry, as_json=as_json)
-
-    asyncio.run(run())
+    with reading(settings.ledger.connection_url()) as ledger:
+        for entry in _found(ledger.find_serial(number), number):
+            _print(entry, as_json=as_json)
 
 
 @commands.command()
@@ -129,10 +119,6 @@ def parse_serial(text: str) -> int:
     except ValueError:
         pass
     raise CommandFailed(f"{text!r} is no serial number in hex; copy it from `scep-server cert list`", USAGE)
-
-
-def _records(entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
-    return (record(entry) for entry in entries)
 
 
 def _found(entries: Iterable[Entry], number: int) -> list[Entry]:

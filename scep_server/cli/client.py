@@ -182,8 +182,14 @@ def _with_transport(url: str, tls_ca: Path | None, work: Callable[[Transport], A
     asyncio.run(run())
 
 
+_told: set[Check] = set()
+
+
 def _tell(check: Check) -> None:
-    say(str(check))
+    """Each check once: a poll makes the same ones every few seconds."""
+    if check not in _told:
+        _told.add(check)
+        say(str(check))
 
 
 def _challenge(typed: str | None, file: Path | None) -> str | None:

@@ -38,6 +38,9 @@ def init(
     ra_name: Annotated[
         str, typer.Option(metavar="CN", help="Common name of the RA.")
     ] = "Organization SCEP Registration Authority",
+    keep_ca: Annotated[
+        bool, typer.Option("--keep-ca", help="The CA is there already: make only what else is missing.")
+    ] = False,
     import_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Existing CA: its key, PEM, mode 0600.", rich_help_panel=_IMPORT)
     ] = None,
@@ -62,9 +65,15 @@ def init(
     """Make CA, ledger and key files. Refuses to overwrite any of them."""
     from scep_server.assembly import first_run  # noqa: PLC0415 - see options.settings_of
     from scep_server.assembly.site import ca_passphrase  # noqa: PLC0415
-    from scep_server.ca import HierarchyNames, create_hierarchy, import_pem, import_pkcs12  # noqa: PLC0415
+    from scep_server.ca import (  # noqa: PLC0415
+        HierarchyNames,
+        create_hierarchy,
+        import_pem,
+        import_pkcs12,
+        read_ca_certificates,
+    )
 
-    _check_import(import_key, import_chain, import_p12)
+    _check_import(import_key, import_chain, import_p12, keep_ca=keep_ca)
     typed = secret(None, import_passphrase_file, import_passphrase_env, option="--import-passphrase")
     unlock = None if typed is None else typed.encode()
     path = config_path(data, config)
@@ -73,7 +82,9 @@ def init(
     passphrase = ca_passphrase(settings.ca)
     directory, shards = settings.ca.directory, settings.ca.crl_shards
     with output.working(f"Making {key_type} keys …"):
-        if import_p12 is not None:
+        if keep_ca:
+            read_ca_certificates(directory)
+        elif import_p12 is not None:
             import_pkcs12(
                 directory,
                 passphrase,
@@ -123,7 +134,9 @@ def _configured(path: Path, public_url: str | None) -> Settings:
     return load(path)
 
 
-def _check_import(key: Path | None, chain: list[Path] | None, p12: Path | None) -> None:
+def _check_import(key: Path | None, chain: list[Path] | None, p12: Path | None, *, keep_ca: bool) -> None:
+    if keep_ca and (key is not None or chain or p12 is not None):
+        raise CommandFailed("--keep-ca keeps the CA that is there; leave the --import options out", USAGE)
     if p12 is not None and (key is not None or chain):
         raise CommandFailed("--import-p12 holds key and chain; leave --import-key and --import-chain out", USAGE)
     if (key is None) != (not chain):

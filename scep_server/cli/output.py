@@ -12,10 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _TABLE_ROWS: Final = 500
 """Rows measured at a time: a table of a million certificates is printed in blocks, not held in memory."""
+
+_PIPE_WIDTH: Final = 1000
+"""Columns; longer records are folded there too."""
 
 
 class Format(enum.StrEnum):
@@ -43,11 +49,10 @@ def rows(records: Iterable[Mapping[str, object]], columns: Sequence[str], form: 
             sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         sys.stdout.flush()
         return
-    from rich.console import Console  # noqa: PLC0415 - see options.settings_of
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - see options.settings_of
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console()
+    console = _console()
     source = iter(records)
     while block := list(islice(source, _TABLE_ROWS)):
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
@@ -65,7 +70,6 @@ def fields(record: Mapping[str, object]) -> None:
 
 def panel(title: str, record: Mapping[str, str], after: str = "") -> None:
     """A framed summary on standard output."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.panel import Panel  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -73,7 +77,7 @@ def panel(title: str, record: Mapping[str, str], after: str = "") -> None:
     grid = Table.grid(padding=(0, 2))
     for name, value in record.items():
         grid.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
-    console = Console()
+    console = _console()
     console.print(Panel(grid, title=title, title_align="left", expand=False))
     if after:
         console.print(Text(after))
@@ -91,6 +95,14 @@ def working(text: str) -> Iterator[None]:
         return
     with console.status(text):
         yield
+
+
+def _console() -> Console:
+    """Standard output. A pipe has no width: every record is one line there, as grep and cut want it."""
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def _cell(value: object) -> str:

@@ -45,6 +45,7 @@ def quickstart(
     """Make a CA, a ledger and an integration on the first run; serve until SIGTERM on every run."""
     from scep_server.assembly.first_run import Plan, default_integration, quickstart_settings  # noqa: PLC0415
     from scep_server.assembly.serving import serve  # noqa: PLC0415 - see options.settings_of
+    from scep_server.cli.logs import configure_logging  # noqa: PLC0415
     from scep_server.config import FILE_NAME  # noqa: PLC0415
 
     given = secret(challenge, challenge_file, None, option="--challenge")
@@ -67,6 +68,7 @@ def quickstart(
         else:
             _show(record, first=first)
 
+    configure_logging(settings.log)
     serve(settings, on_ready)
 
 

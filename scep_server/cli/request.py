@@ -32,45 +32,36 @@ def list_(
     integration: Annotated[str | None, typer.Option(help="Only this integration.")] = None,
 ) -> None:
     """List the requests that wait, oldest first."""
-    from scep_server.assembly.site import opened  # noqa: PLC0415 - see options.settings_of
+    from scep_server.ledger.reading import reading  # noqa: PLC0415 - see options.settings_of
     from scep_server.types import EntryState  # noqa: PLC0415
 
     settings = settings_of(data, config)
-
-    async def run() -> None:
-        async with opened(settings) as site:
-            entries = site.ledger.entries(frozenset({EntryState.PENDING}), integration)
-            output.rows((_record(entry) for entry in entries), COLUMNS, form)
-
-    asyncio.run(run())
+    with reading(settings.ledger.connection_url()) as ledger:
+        output.rows(map(_record, ledger.entries(frozenset({EntryState.PENDING}), integration)), COLUMNS, form)
 
 
 @commands.command()
 def show(entry_id: RequestId, data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """Show one request, whatever became of it."""
-    from scep_server.assembly.site import opened  # noqa: PLC0415
+    from scep_server.ledger.reading import reading  # noqa: PLC0415
 
     settings = settings_of(data, config)
-
-    async def run() -> None:
-        async with opened(settings) as site:
-            entry = site.ledger.entry(entry_id)
-            if entry is None:
-                raise CommandFailed(f"there is no request {entry_id}; see `scep-server request list`", REFUSED)
-            shown = _record(entry) | {
-                "state": str(entry.state),
-                "integration": entry.integration,
-                "public_key_sha256": entry.request_key.hex(),
-                "pickup_until": output.rfc3339(entry.pickup_until),
-                "serial": None if entry.serial is None else f"{entry.serial:x}",
-                "note": entry.note or None,
-            }
-            if as_json:
-                output.json_line(shown)
-            else:
-                output.fields({name: value for name, value in shown.items() if value is not None})
-
-    asyncio.run(run())
+    with reading(settings.ledger.connection_url()) as ledger:
+        entry = ledger.entry(entry_id)
+    if entry is None:
+        raise CommandFailed(f"there is no request {entry_id}; see `scep-server request list`", REFUSED)
+    shown = _record(entry) | {
+        "state": str(entry.state),
+        "integration": entry.integration,
+        "public_key_sha256": entry.request_key.hex(),
+        "pickup_until": output.rfc3339(entry.pickup_until),
+        "serial": None if entry.serial is None else f"{entry.serial:x}",
+        "note": entry.note or None,
+    }
+    if as_json:
+        output.json_line(shown)
+    else:
+        output.fields({name: value for name, value in shown.items() if value is not None})
 
 
 @commands.command()

@@ -21,10 +21,12 @@ def serve(
 ) -> None:
     """Serve until SIGTERM; requests in flight are finished first."""
     from scep_server.assembly import serving  # noqa: PLC0415 - see options.settings_of
+    from scep_server.cli.logs import configure_logging  # noqa: PLC0415
 
     settings = settings_of(data, config)
     if workers is not None:
         settings = settings.model_copy(update={"server": settings.server.model_copy(update={"workers": workers})})
+    configure_logging(settings.log)
     serving.serve(settings, lambda: say(f"serving {settings.public_url}/scep/ on {settings.server.listen}"))
 
 

@@ -15,9 +15,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep_server.client.transport import Answer
+from scep_server.codec.replies import parse_ca_certs
 from scep_server.errors import ConfigurationError, Malformed
 
 _MAX_PATH: Final = 6
@@ -109,16 +110,16 @@ def sha1(certificate: x509.Certificate) -> str:
     return hashlib.sha1(certificate.public_bytes(Encoding.DER), usedforsecurity=False).hexdigest()
 
 
+_CONTENT_TYPES: Final = frozenset({"application/x-x509-ca-cert", "application/x-x509-ca-ra-cert"})
+
+
 def _parse(answer: Answer) -> tuple[x509.Certificate, ...]:
+    if answer.content_type.partition(";")[0].strip().lower() not in _CONTENT_TYPES:
+        raise Malformed(f"GetCACert was answered with content type {answer.content_type!r}")
     try:
-        match answer.content_type.split(";")[0].strip().lower():
-            case "application/x-x509-ca-cert":
-                return (x509.load_der_x509_certificate(answer.body),)
-            case "application/x-x509-ca-ra-cert":
-                return tuple(pkcs7.load_der_pkcs7_certificates(answer.body))
+        return tuple(x509.load_der_x509_certificate(one) for one in parse_ca_certs(answer.body))
     except ValueError as error:
-        raise Malformed(f"GetCACert: the certificates cannot be read: {error}") from None
-    raise Malformed(f"GetCACert was answered with content type {answer.content_type!r}")
+        raise Malformed(f"GetCACert: a certificate cannot be read: {error}") from None
 
 
 def _recipient(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
