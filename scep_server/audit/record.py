@@ -6,9 +6,11 @@ reader and a text column of PostgreSQL never sees a NUL. "${", which log readers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from json.encoder import encode_basestring_ascii as _quote
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from scep_server.types import Event
 
@@ -18,8 +20,6 @@ LINE_LIMIT: Final = 2048
 STRING_LIMITS: Final = (256, 64, 16)
 ITEM_LIMIT: Final = 32
 DEPTH_LIMIT: Final = 4
-
-_encode = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class AuditRow(NamedTuple):
@@ -36,57 +36,63 @@ def body_of(event: Event, writer: str, seq: int, entry_id: int | None) -> str:
 
     writer and seq stand inside, so that a row moved to another place contradicts itself.
     """
-    head = f'{{"writer":"{writer}","seq":{seq},'
+    head = f'{{"writer":"{writer}","seq":{seq},"at":"{event.at.isoformat()}",'
     for limit in STRING_LIMITS:
-        text = head + _encode(_fields(event, entry_id, limit))[1:]
+        text = head + _members(event, entry_id, limit) + "}"
         if len(text) <= LINE_LIMIT:
             break
     else:
-        text = head + _encode(_fields(event, entry_id, limit, detail=False))[1:]
+        text = head + _members(event, entry_id, limit, detail=False) + "}"
     # "${" can only stand inside a string; there the escape means the same character.
     text = text.replace("${", "\\u0024{") if "${" in text else text
     return text.replace("\x7f", "\\u007f") if "\x7f" in text else text
 
 
-def _fields(event: Event, entry_id: int | None, limit: int, *, detail: bool = True) -> dict[str, Any]:
-    """The members of one line; empty ones are left out."""
-    fields: dict[str, Any] = {"at": event.at.isoformat(), "kind": _cut(event.kind, limit)}
+def _members(event: Event, entry_id: int | None, limit: int, *, detail: bool = True) -> str:
+    """The other members in a fixed order; empty ones are left out."""
+    text = f'"kind":{_string(event.kind, limit)}'
     if event.integration:
-        fields["integration"] = _cut(event.integration, limit)
+        text += f',"integration":{_string(event.integration, limit)}'
     if event.source:
-        fields["source"] = _cut(event.source, limit)
+        text += f',"source":{_string(event.source, limit)}'
     if entry_id is not None:
-        fields["entry"] = entry_id
+        text += f',"entry":{entry_id}'
     if event.security:
-        fields["security"] = True
+        text += ',"security":true'
     if event.detail:
-        fields["detail"] = _bounded(event.detail, limit, DEPTH_LIMIT) if detail else {"cut": True}
-    return fields
+        text += ',"detail":' + (_bounded(event.detail, limit, DEPTH_LIMIT) if detail else '{"cut":true}')
+    return text
 
 
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}[+{len(text) - limit}]"
+def _string(text: str, limit: int) -> str:
+    return _quote(text if len(text) <= limit else f"{text[:limit]}[+{len(text) - limit}]")
 
 
-def _bounded(value: object, limit: int, depth: int) -> Any:
-    """The value with strings, lists and depth cut to their limits; anything that is not JSON by its text."""
+def _bounded(value: object, limit: int, depth: int) -> str:
+    """The value as JSON, strings, collections and depth cut to their limits; what is not JSON goes by its text.
+
+    Written out here because cutting and encoding in one pass costs a third of doing it one after the other.
+    """
     if isinstance(value, str):
-        return _cut(value, limit)
+        return _string(value, limit)
     if value is None or isinstance(value, bool):
-        return value
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
         # A serial is below 2^160; a hostile integer of a megabit would take seconds to print.
-        return value if value.bit_length() <= 256 else "[integer too long]"
+        return str(value) if value.bit_length() <= 256 else '"[integer too long]"'
     if isinstance(value, bytes):
-        return _cut(value[: limit + 1].hex(), limit)
+        return _string(value[: limit + 1].hex(), limit)
     if depth == 0:
-        return "[too deep]"
+        return '"[too deep]"'
     if isinstance(value, Mapping):
-        pairs = list(value.items())
-        kept = {_cut(str(name), limit): _bounded(item, limit, depth - 1) for name, item in pairs[:ITEM_LIMIT]}
-        return kept if len(pairs) <= ITEM_LIMIT else {**kept, "[cut]": len(pairs) - ITEM_LIMIT}
+        pairs = sorted(((str(name), item) for name, item in islice(value.items(), ITEM_LIMIT)), key=itemgetter(0))
+        members = [f"{_string(name, limit)}:{_bounded(item, limit, depth - 1)}" for name, item in pairs]
+        if len(value) > ITEM_LIMIT:
+            members.append(f'"[cut]":{len(value) - ITEM_LIMIT}')
+        return "{" + ",".join(members) + "}"
     if isinstance(value, list | tuple | set | frozenset):
-        items = list(value)
-        kept_items = [_bounded(item, limit, depth - 1) for item in items[:ITEM_LIMIT]]
-        return kept_items if len(items) <= ITEM_LIMIT else [*kept_items, f"[+{len(items) - ITEM_LIMIT}]"]
-    return _cut(str(value), limit)
+        items = [_bounded(item, limit, depth - 1) for item in islice(value, ITEM_LIMIT)]
+        if len(value) > ITEM_LIMIT:
+            items.append(f'"[+{len(value) - ITEM_LIMIT}]"')
+        return "[" + ",".join(items) + "]"
+    return _string(str(value), limit)
