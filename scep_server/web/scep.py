@@ -101,13 +101,17 @@ class ScepEndpoint:
         return _response(await self._pki_operation(request, integration, message), "application/x-pki-message")
 
     def _operation(self, request: web.BaseRequest) -> str:
-        """Which operation is asked for (R7, R11). Malformed when we serve none of that name by this method."""
+        """Which operation is asked for (R7, R11). Malformed when we serve none of that name by this method,
+        LookupError for a rollover that is not under way (R26).
+        """
         query = request.rel_url.raw_query_string
         operation = operation_from_query(query) if query else ""
         if request.method == "POST":
             if operation in {"", "PKIOperation"}:
                 return "PKIOperation"
             raise Malformed("an operation that POST does not carry")
+        if operation == "GetNextCACert":
+            raise LookupError("no next CA certificate is configured")
         if operation not in _SERVED:
             raise Malformed("no operation that is served here")
         return operation

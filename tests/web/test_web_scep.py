@@ -68,10 +68,14 @@ async def test_operations_in_any_letter_case(public: Any, name: str) -> None:
     assert (await public.get(f"/scep/jamf?operation={name}")).status == 200
 
 
-@pytest.mark.parametrize("query", ["", "?operation=", "?operation=GetNextCACert", "?operation=GetCACapsX", "?message=x",
+@pytest.mark.parametrize("query", ["", "?operation=", "?operation=GetCACapsX", "?message=x",
                                    "?operation=GetCACaps&operation=PKIOperation"])  # fmt: skip
 async def test_unknown_missing_and_contradicting_operations_are_malformed(public: Any, query: str) -> None:
     assert (await public.get(f"/scep/jamf{query}")).status == 400
+
+
+async def test_no_rollover_is_not_found_rather_than_malformed(public: Any) -> None:
+    assert (await public.get("/scep/jamf?operation=GetNextCACert")).status == 404
 
 
 async def test_head_is_get_without_its_body(public: Any) -> None:
