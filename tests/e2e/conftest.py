@@ -1,4 +1,4 @@
-"""The common server of these tests: an RSA hierarchy, so that everything a device may meet is RSA."""
+"""The common server of these tests: a P-256 hierarchy behind an RSA recipient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.e2e.server import ScepServer
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
     """A running quickstart; tests may add integrations and certificates, nothing else."""
-    with ScepServer(tmp_path_factory.mktemp("e2e") / "data", "rsa2048") as running:
+    with ScepServer(tmp_path_factory.mktemp("e2e") / "data", "p256") as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from tests.bench.oracle import Classes, visible
 from tests.e2e import crafted, wire
 from tests.e2e.crafted import attributes_of, envelope, message, recipient, seal
 from tests.e2e.der import algorithm, context, integer, octets, oid, sequence
-from tests.e2e.identities import Device, certificate, certification_request, issuer_and_serial, rsa_key
+from tests.e2e.identities import Device, certificate, certification_request, name, rsa_key
 from tests.e2e.outcomes import BAD_ALG, BAD_REQUEST, NOT_SCEP, send
 from tests.e2e.server import ScepServer
 
@@ -149,8 +149,8 @@ def test_envelope_failures_all_look_the_same(server: ScepServer, device: Device)
 
 @pytest.mark.parametrize("kind", ["21", "22"])
 def test_envelope_failures_of_queries_look_like_no_such_certificate(server: ScepServer, device: Device, kind: str):
-    issuer, _ = issuer_and_serial(server.ra)
-    unknown = seal(sequence(issuer, integer(4711)), server.ra)
+    foreign = name(("CN", "An issuing CA of about this length of name"))
+    unknown = seal(sequence(foreign, integer(4711)), server.ra)
     broken = Classes(device, server.ra).bad_rsa_padding()
     seen = set()
     for content in (unknown, broken):

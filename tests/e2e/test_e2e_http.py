@@ -97,10 +97,12 @@ def test_http_chunked_post(server: ScepServer, body: bytes):
 
 def test_http_expect_continue(server: ScepServer, body: bytes):
     path = urllib.parse.urlsplit(server.url).path
-    head = f"POST {path}?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
-    received = wire.raw(server.url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    assert received.startswith(b"HTTP/1.1 100")
-    assert b"HTTP/1.1 200" in received
+    head = f"POST {path}?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    with wire.connect(server.url) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+        connection.sendall(body)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -196,15 +198,11 @@ def test_http_odd_requests_are_refused_without_an_echo(server: ScepServer, case:
 
 
 def test_http_a_hundred_slow_connections_do_not_stop_others(server: ScepServer, body: bytes):
-    import socket
-
-    parts = urllib.parse.urlsplit(server.url)
-    slow = [socket.create_connection((parts.hostname or "", parts.port or 0)) for _ in range(100)]
+    path = urllib.parse.urlsplit(server.url).path.encode()
+    slow = [wire.connect(server.url) for _ in range(100)]
     try:
         for connection in slow:
-            connection.sendall(
-                b"POST " + parts.path.encode() + b"?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nContent-Le"
-            )
+            connection.sendall(b"POST " + path + b"?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nContent-Le")
         assert outcome_of(wire.post(server.url, body)).short == SUCCESS
     finally:
         for connection in slow:

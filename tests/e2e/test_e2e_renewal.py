@@ -116,7 +116,7 @@ def test_renewal_of_another_integrations_certificate(server: ScepServer, renewin
 
 
 def test_renewal_too_early(server: ScepServer):
-    early = server.add_integration("early", renewal="on", lifetime_days="365")
+    early = server.add_integration("early", renewal="on", lifetime_days="365", renewal_window_days="90")
     old = enrol(server, early, "renewal-early")
     assert renew(server, early, old).short == BAD_REQUEST
 

@@ -50,11 +50,16 @@ def get_message(url: str, body: bytes) -> Answer:
     return get(url, "PKIOperation", urllib.parse.quote(base64.b64encode(body).decode(), safe=""))
 
 
+def connect(url: str) -> socket.socket:
+    """A bare connection to the server."""
+    parts = urllib.parse.urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5)
+
+
 def raw(url: str, sent: bytes, *, limit: int = 1 << 20) -> bytes:
     """Send bytes as they are; everything the server says until it closes, or until it has been silent for 5 s."""
-    parts = urllib.parse.urlsplit(url)
     received = b""
-    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5) as connection:
+    with connect(url) as connection:
         try:
             connection.sendall(sent)
             while len(received) < limit and (chunk := connection.recv(65536)):

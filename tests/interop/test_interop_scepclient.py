@@ -16,7 +16,17 @@ def test_scepclient_gets_a_clean_bad_alg(server: ScepServer, tmp_path: Path):
     program = str(find_program("scepclient", "scep"))
     before = server.certificates()
     with Tap(server.url) as tap:
-        command = [program, "-server-url", tap.url, "-challenge", server.secret, "-cn", "scepclient"]
+        command = [
+            program,
+            "-server-url",
+            tap.url,
+            "-challenge",
+            server.secret,
+            "-cn",
+            "scepclient",
+            "-private-key",
+            "client.key",
+        ]
         command += ["-ca-fingerprint", wire.sha256_hex(server.ra)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
         sent = [body for record in tap.sent for body in bodies(bytes(record))]
