@@ -38,9 +38,24 @@ class Connection(RequestHandler):
         self._head_bytes = 0
 
     @property
+    def waits_for_head(self) -> bool:
+        """No request, or only part of a head, has arrived."""
+        return self._waiter is not None and not self._messages
+
+    @property
+    def waits_for_body(self) -> bool:
+        """A request is being read."""
+        return self._body is not None and not self._body.is_eof()
+
+    @property
     def idle(self) -> bool:
-        """No request is being read or answered."""
-        return self._waiter is not None and not self._messages and self._head_bytes == 0
+        """Nothing of a request has arrived."""
+        return self.waits_for_head and self._head_bytes == 0
+
+    @property
+    def closing(self) -> bool:
+        """Ended by us already; it is only not forgotten yet."""
+        return self._force_close
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; keep count of a head's size, and tell a body when its framing broke."""

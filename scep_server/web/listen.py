@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from scep_server.config import Address
 from scep_server.errors import ConfigurationError
 from scep_server.metrics import Metrics
+from scep_server.web.accept import Acceptor
 from scep_server.web.connection import Connection
 from scep_server.web.errors import RefusalLog, error_response, plain_response
 from scep_server.web.limits import Limits
@@ -30,7 +31,6 @@ OPERATION: Final = web.RequestKey("operation", str)
 
 _LAST_REQUESTS: Final = 0.2
 """Seconds that idle connections stay open at the end, so that a request already under way is still answered."""
-_HANDSHAKE_TIMEOUT: Final = 15.0
 
 
 def bind(address: Address, key: str = "listen", *, backlog: int = 1024) -> list[socket.socket]:
@@ -110,16 +110,28 @@ class HttpServer(web.Server):
             self._metrics.protocol_errors.inc()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Make room by ending the connection that has been idle for longest; refuse the new one when none is."""
+        """Where the house is full, the connection that has made us wait for longest goes; answers are never cut off."""
         if len(self._connections) >= self._limits.connections:
-            idle = next((c for c in self._connections if isinstance(c, Connection) and c.idle), None)
-            if idle is None:
+            waited_for = self._oldest_waited_for()
+            if waited_for is None:
                 transport.abort()
             else:
-                idle.force_close()
+                waited_for.force_close()
         super().connection_made(handler, transport)
         if self._metrics is not None:
             self._metrics.connections.add(1)
+
+    def _oldest_waited_for(self) -> Connection | None:
+        """By preference one without a request, then one whose body is still on its way."""
+        in_body = None
+        for connection in self._connections:
+            if not isinstance(connection, Connection) or connection.closing:
+                continue
+            if connection.waits_for_head:
+                return connection
+            if in_body is None and connection.waits_for_body:
+                in_body = connection
+        return in_body
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """The handler goes on without its client: what was asked for is finished and kept for the retry (T11)."""
@@ -160,30 +172,20 @@ class Listener:
         self._limits = limits
         self._metrics = metrics
         self._tls = tls
-        self._accepting: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._server: HttpServer | None = None
 
     async def start(self) -> None:
         """Accept connections from now on."""
-        loop = asyncio.get_running_loop()
         self._server = HttpServer(self._handler, self._limits, self._metrics)
-        for listening in self._sockets:
-            # The loop closes what it is given in its own time; ours is closed when we say so.
-            accepting = await loop.create_server(
-                self._server,
-                sock=listening.dup(),
-                ssl=self._tls,
-                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT if self._tls else None,
-                backlog=1024,
-            )
-            self._accepting.append(accepting)
+        self._acceptors = [
+            Acceptor(listening, self._server, self._tls, self._limits.connections) for listening in self._sockets
+        ]
 
     async def stop(self, grace: float = 30.0) -> None:
         """Accept no more, finish what is in flight within grace seconds, close."""
-        for accepting in self._accepting:
-            accepting.close()
-        self._accepting.clear()
-        for listening in self._sockets:
-            listening.close()
+        for acceptor in self._acceptors:
+            acceptor.stop()
+        self._acceptors.clear()
         if self._server is not None:
             await self._server.drain(grace)

@@ -105,7 +105,9 @@ async def test_codings_and_expectations(
 
 
 async def test_transfer_coding_in_http_1_0_is_refused(public: Any) -> None:
-    reply = await public.send(b"POST /scep/jamf HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    reply = await public.send(
+        b"POST /scep/jamf HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + MESSAGE + b"\r\n0\r\n\r\n"
+    )
     assert reply.status == 400
 
 
@@ -128,6 +130,16 @@ async def test_an_announced_large_body_is_refused_before_it_is_sent(public: Any)
     assert raw.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in raw
     assert b"Connection: close" in raw
+
+
+async def test_a_body_is_refused_as_soon_as_it_is_too_large(public: Any) -> None:
+    reader, writer = await public.connect()
+    writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n10001\r\n")
+    await writer.drain()
+    writer.write(bytes(0x10001))
+    async with asyncio.timeout(5):
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
+    writer.close()
 
 
 async def test_a_body_without_end_is_cut_off_soon(serve: Serve) -> None:
@@ -279,15 +291,37 @@ async def test_a_client_that_leaves_in_its_body_leaves_no_trace(public: Any, log
     assert "ERROR" not in logged()
 
 
-async def test_a_full_house_ends_the_longest_idle_connection_for_a_new_one(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    "held",
+    [b"", b"GET /scep/jamf HTTP/1.1\r\nX: ", POST + b"Content-Length: 60000\r\n\r\n0"],
+    ids=["idle", "head", "body"],
+)
+async def test_a_full_house_ends_the_connection_that_lets_us_wait(serve: Serve, held: bytes) -> None:
     public = await serve(connections=3)
-    idle = [await public.connect() for _ in range(3)]
-    await public.get("/scep/jamf?operation=GetCACaps")
-    assert await rest(idle[0][0]) == b""
-    idle[2][1].write(b"GET /scep/jamf?operation=GetCACaps HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert (await rest(idle[2][0])).startswith(b"HTTP/1.1 200")
-    for _, writer in idle:
+    waiting = [await public.connect() for _ in range(3)]
+    for _, writer in waiting:
+        writer.write(held)
+        await writer.drain()
+    for _ in range(2):
+        assert (await public.get("/scep/jamf?operation=GetCACaps")).status == 200
+    assert await rest(waiting[0][0]) == b""
+    for _, writer in waiting:
         writer.close()
+
+
+async def test_slow_bodies_go_after_idle_connections(serve: Serve) -> None:
+    public = await serve(connections=2)
+    reader, writer = await public.connect()
+    writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    idle_reader, idle_writer = await public.connect()
+    assert (await public.get("/scep/jamf?operation=GetCACaps")).status == 200
+    assert await rest(idle_reader) == b""
+    writer.write(MESSAGE)
+    async with asyncio.timeout(5):
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+    for each in (writer, idle_writer):
+        each.close()
 
 
 async def test_a_house_full_of_work_refuses_a_new_connection(serve: Serve) -> None:
@@ -325,18 +359,22 @@ async def test_stopping_finishes_what_is_in_flight_and_accepts_no_more(public: A
     idle_reader, idle_writer = await public.connect()
     half_reader, half_writer = await public.connect()
     half_writer.write(POST + b"Content-Length: 5\r\n\r\n\x30")
+    head_reader, head_writer = await public.connect()
+    head_writer.write(b"GET /scep/jamf?operation=GetCACaps HTTP/1.1\r\nHost")
     await public.enrollment.entered.wait()
     stopping = asyncio.create_task(public.listener.stop(10))
     assert await rest(idle_reader) == b""
     with pytest.raises(ConnectionError):
         await public.connect()
     half_writer.write(MESSAGE[1:])
+    head_writer.write(b": a\r\n\r\n")
     public.enrollment.release.set()
     reply = await working
     assert (reply.status, reply.headers["connection"]) == (200, "close")
     assert (await rest(half_reader)).endswith(b"\x30reply to " + MESSAGE)
+    assert (await rest(head_reader)).startswith(b"HTTP/1.1 200 ")
     await asyncio.wait_for(stopping, 5)
-    for writer in (idle_writer, half_writer):
+    for writer in (idle_writer, half_writer, head_writer):
         writer.close()
 
 

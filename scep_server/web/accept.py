@@ -1,0 +1,87 @@
+"""Takes connections from a listening socket that worker processes share, one at a time.
+
+The event loop's own server empties the queue in one go, so that a burst of clients would all land on the worker that
+woke first. Taking one and going back to the loop lets the other workers have the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from ssl import SSLContext
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_HANDSHAKE_TIMEOUT: Final = 15.0
+_PAUSE: Final = 0.2
+"""Seconds to leave the queue alone when the process or the system is out of descriptors or memory (F24)."""
+
+
+class Acceptor:
+    """One listening socket's share of a worker. `unready` bounds the connections that are still in a TLS handshake."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        tls: SSLContext | None,
+        unready: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening = listening
+        self._protocol = protocol
+        self._tls = tls
+        self._unready = unready
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._resume: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listening.fileno(), self._accept)
+
+    def stop(self) -> None:
+        """Take no more, and close our end of the queue; other workers go on with theirs."""
+        if self._resume is None:
+            self._loop.remove_reader(self._listening.fileno())
+        else:
+            self._resume.cancel()
+        self._listening.close()
+        if self._tls is not None:
+            for connecting in self._connecting:
+                connecting.cancel()
+
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker was faster, or the client has gone
+        except OSError as error:
+            log.error("cannot accept connections: %s", error.strerror)  # noqa: TRY400 - no traceback needed
+            self._loop.remove_reader(self._listening.fileno())
+            self._resume = self._loop.call_later(_PAUSE, self._go_on)
+            return
+        if len(self._connecting) >= self._unready:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        connecting = self._loop.create_task(self._connect(accepted))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+
+    def _go_on(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._protocol,
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT if self._tls else None,
+            )
+        except OSError:
+            accepted.close()  # gone, or no TLS that we speak
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
