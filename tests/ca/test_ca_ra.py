@@ -70,6 +70,33 @@ def test_everything_else_gives_random_bytes_of_the_wanted_length(ra_key, transpo
         assert bytes(16) not in answers, label
 
 
+class WatchedKey:
+    """The RA's key, telling what it was given to decrypt."""
+
+    def __init__(self, key):
+        self._key, self.given = key, []
+
+    def __getattr__(self, name):
+        return getattr(self._key, name)
+
+    def decrypt(self, ciphertext, scheme):
+        self.given.append(ciphertext)
+        return self._key.decrypt(ciphertext, scheme)
+
+
+def test_every_input_costs_one_private_operation_on_a_possible_number(ra_key):
+    modulus = public_key_of(ra_key).public_numbers().n
+    watched = WatchedKey(ra_key._key)
+    fresh = SoftwareRaKey(watched, ra_key.certificate)
+    labels = [
+        label
+        for label, encrypted_key in bad_keys(ra_key, KeyTransport.PKCS1_V15)
+        if fresh.unwrap(wrapped(encrypted_key))
+    ]
+    assert len(watched.given) == len(labels) > 10
+    assert all(len(given) == 256 and int.from_bytes(given, "big") < modulus for given in watched.given)
+
+
 def test_substitutes_are_fresh_each_time(ra_key):
     impossible = wrapped(b"\xff" * 256)
     assert len({ra_key.unwrap(impossible) for _ in range(20)}) == 20
