@@ -25,8 +25,10 @@ _CONSTRUCTED = 0x20
 _STRINGS: Final = frozenset({0x24, 0x2C, 0x32, 0x33, 0x34, 0x35, 0x36, 0x39, 0x3A, 0x3B, 0x3C, 0x3E})
 """Constructed forms of OCTET STRING and the character strings."""
 _OCTET_STRINGS: Final = (b"\x04", b"\x24")
-_ENVELOPED_DATA: Final = bytes.fromhex("06092a864886f70d010703")
-_SIGNED_DATA: Final = bytes.fromhex("06092a864886f70d010702")
+_SIGNED_DATA: Final = bytes.fromhex("2a864886f70d010702")
+_ENVELOPED_DATA: Final = bytes.fromhex("2a864886f70d010703")
+_OUTER_TYPE_BEFORE: Final = 32
+"""The outer content type, whose length may be written in ten octets, stands before this position."""
 
 
 def guard(
@@ -46,11 +48,11 @@ def to_der(data: bytes, *, max_size: int = MAX_SIZE) -> bytes:
     and TooLarge as `guard` does.
     """
     strict, wrapped = _scan(data, max_size, MAX_DEPTH, MAX_ELEMENTS)
-    signed = data.find(_SIGNED_DATA, 0, 24) >= 0
+    signed = data.find(_SIGNED_DATA, 0, _OUTER_TYPE_BEFORE) >= 0
     # In DER the eContent of a SignedData is the one OCTET STRING in a [0]; another is an implicit string in pieces.
     if strict and wrapped <= signed:
         return data
-    enveloped = data.find(_ENVELOPED_DATA, 0, 24) >= 0
+    enveloped = data.find(_ENVELOPED_DATA, 0, _OUTER_TYPE_BEFORE) >= 0
     shape = _ENVELOPED_INFO if enveloped else _SIGNED_INFO if signed else _ANY
     out, _ = _convert(data, 0, shape)
     return data if out == data else out
@@ -256,7 +258,7 @@ def _chunks(data: bytes, content: int, length: int) -> tuple[list[bytes], int]:
     position, end = content, content + length
     while (position < end) if length >= 0 else data[position]:
         tag, inner, size = _header(data, position)
-        if tag & 0xC0 or tag & ~_CONSTRUCTED == 0x03 or (tag & _CONSTRUCTED and tag not in _STRINGS):
+        if tag | _CONSTRUCTED not in _STRINGS:
             raise Malformed("a string with something else inside")
         if tag & _CONSTRUCTED:
             pieces, position = _chunks(data, inner, size)

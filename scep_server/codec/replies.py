@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from scep_server.codec.attributes import (
     FAIL_INFO,
@@ -87,6 +88,9 @@ def parse_reply(data: bytes, recipients: Collection[RecipientId] = (), known: Se
     )
 
 
+_FAIL_INFOS: Final = {str(info.value): info for info in FailInfo}
+
+
 def _status(attributes: SignedAttributes) -> PkiStatus:
     try:
         return PkiStatus(attributes.text(PKI_STATUS))
@@ -95,10 +99,10 @@ def _status(attributes: SignedAttributes) -> PkiStatus:
 
 
 def _fail_info(attributes: SignedAttributes) -> FailInfo:
-    try:
-        return FailInfo(int(attributes.text(FAIL_INFO) or ""))
-    except ValueError:
-        raise Malformed("FAILURE without a failInfo of RFC 8894's") from None
+    fail_info = _FAIL_INFOS.get(attributes.text(FAIL_INFO) or "")
+    if fail_info is None:
+        raise Malformed("FAILURE without a failInfo of RFC 8894's")
+    return fail_info
 
 
 def open_reply(reply: Reply, content_key: bytes) -> tuple[list[bytes], list[bytes]]:
