@@ -60,7 +60,6 @@ def write_ca(directory: Path, ca: NewCa, passphrase: bytes) -> None:
 
     ConfigurationError when the directory holds anything or cannot be written.
     """
-    check_vacant(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))  # mode 0700
@@ -69,7 +68,9 @@ def write_ca(directory: Path, ca: NewCa, passphrase: bytes) -> None:
     try:
         _write_files(staging, ca, passphrase)
         sync_directory(staging)
-        staging.rename(directory)  # fails on a directory that somebody filled meanwhile
+        staging.rename(
+            directory
+        )  # fails on a directory that is not empty: check_vacant cannot know what comes after it
         sync_directory(directory.parent)
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be written: {error.strerror}") from None

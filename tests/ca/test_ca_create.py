@@ -1,5 +1,6 @@
 """The hierarchy that is made: what its certificates say, who may read its files, and that nothing is overwritten."""
 
+import shutil
 import stat
 import subprocess
 
@@ -16,6 +17,8 @@ from scep_server.ca import (
     load_ca,
     read_ca_certificates,
 )
+from scep_server.ca.identities import make_root
+from scep_server.ca.store import NewCa, write_ca
 from scep_server.errors import ConfigurationError
 from tests.ca.ca_orders import NOW, PASSPHRASE, PUBLIC_URL, clock
 
@@ -100,6 +103,17 @@ def test_refuses_to_overwrite(hierarchy):
     with pytest.raises(ConfigurationError, match="never overwritten"):
         create_hierarchy(directory, PASSPHRASE, key_type="p256", clock=clock)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+
+def test_two_makers_at_once_leave_one_whole_ca(hierarchy, tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    new = NewCa(None, None, (), make_root(key, "Second", NOW, 30), None, 1)
+    directory = shutil.copytree(hierarchy(), tmp_path / "ca")  # the first one finished after the second had looked
+    before = (directory / "issuing.pem").read_bytes()
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write_ca(directory, new, PASSPHRASE)
+    assert (directory / "issuing.pem").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["ca"]
 
 
 def test_fills_an_empty_directory_and_leaves_nothing_beside_it(tmp_path):
