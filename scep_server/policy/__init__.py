@@ -4,8 +4,8 @@ May touch: nothing. No I/O, no clock, no key; the same input gets the same answe
 """
 
 from scep_server.policy.keys import check_key
-from scep_server.policy.lint import lint_issuer, lint_tbs
+from scep_server.policy.lint import LintIssuer, lint_tbs
 from scep_server.policy.orders import make_order
 from scep_server.policy.renewal import check_renewal
 
-__all__ = ["check_key", "check_renewal", "lint_issuer", "lint_tbs", "make_order"]
+__all__ = ["LintIssuer", "check_key", "check_renewal", "lint_tbs", "make_order"]

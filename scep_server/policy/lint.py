@@ -80,21 +80,6 @@ class _Subject:
     not_after: datetime
 
 
-def lint_issuer(certificate: bytes) -> LintIssuer:
-    """What the lint must know of this issuing CA's certificate (DER). Malformed without a subjectKeyIdentifier."""
-    tbs = asn1.decode(asn1.Certificate, certificate).tbs_certificate
-    for element in tbs.extensions or ():
-        extension = asn1.decode(asn1.Extension, element)
-        if extension.extn_id.dotted_string == SUBJECT_KEY_IDENTIFIER:
-            return LintIssuer(
-                subject=asn1.der(tbs.subject),
-                key_identifier=asn1.decode(bytes, extension.extn_value),
-                not_before=asn1.as_datetime(tbs.validity.not_before),
-                not_after=asn1.as_datetime(tbs.validity.not_after),
-            )
-    raise Malformed("issuer certificate without subjectKeyIdentifier")
-
-
 def lint_tbs(tbs: bytes, order: IssueOrder, issuer: LintIssuer) -> None:
     """Refusal with Reason.REJECTED, its detail naming every finding, when this tbsCertificate must not be signed."""
     findings = lints(tbs, order, issuer)
