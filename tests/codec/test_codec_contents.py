@@ -8,6 +8,7 @@ import os
 import pytest
 import scep_messages as make
 from asn1crypto import csr as second_csr
+from cryptography.exceptions import InvalidSignature
 from scep_messages import (
     CONTENT_KEY,
     element,
@@ -15,11 +16,13 @@ from scep_messages import (
     scep_attributes,
 )
 
+from scep_server.codec import messages
+from scep_server.codec.csr import parse_csr
 from scep_server.codec.messages import (
     open_request,
 )
 from scep_server.codec.requests import issuer_and_serial
-from scep_server.errors import Reason, Refusal
+from scep_server.errors import Malformed, Reason, Refusal
 
 
 def _bad_signature_csr() -> bytes:
@@ -108,3 +111,16 @@ def test_unreadable_queries_are_no_such_certificate(kind: str) -> None:
         with pytest.raises(Refusal) as caught:
             open_request(parse(data), key)
         assert caught.value.reason is Reason.NO_SUCH_CERTIFICATE
+
+
+def test_a_failed_verification_shows_in_its_cause() -> None:
+    # open_request does the same work on every failure, and tells by this that a verification was done already (N12).
+    with pytest.raises(Malformed) as caught:
+        parse_csr(_bad_signature_csr())
+    assert isinstance(caught.value.__cause__, InvalidSignature)
+    with pytest.raises(Malformed) as caught:
+        parse_csr(messages._DUMMY_CSR)
+    assert isinstance(caught.value.__cause__, InvalidSignature)
+    with pytest.raises(Malformed) as caught:
+        parse_csr(messages._NO_CSR)
+    assert not isinstance(caught.value.__cause__, InvalidSignature)
