@@ -19,10 +19,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
-from ledger_contract import AUDIT_KEY, OpenLedger  # noqa: E402
+from ledger_contract import AUDIT_KEY, OpenLedger
 
-from scep_server.audit import AuditTrail, EventLog  # noqa: E402
-from scep_server.ledger import Ledger, open_ledger  # noqa: E402
+from scep_server.audit import AuditTrail, EventLog
+from scep_server.ledger import Ledger, open_ledger
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,13 @@ def postgresql(require_program: Callable[[str, str], Path]) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = ("fsync=off", "listen_addresses=127.0.0.1", f"unix_socket_directories={directory}", f"port={port}")
+    settings = (
+        "fsync=off",
+        "deadlock_timeout=50ms",
+        "listen_addresses=127.0.0.1",
+        f"unix_socket_directories={directory}",
+        f"port={port}",
+    )
     arguments = [binaries / "postgres", "-D", data, *(part for each in settings for part in ("-c", each))]
     server = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, **quiet)
     conninfo = f"host=127.0.0.1 port={port} user=scep"
@@ -69,7 +75,7 @@ def _wait_for(conninfo: str, server: subprocess.Popen[bytes]) -> None:
 
 def postgresql_url(conninfo: str, name: str) -> str:
     """SQLAlchemy's spelling of the same server."""
-    port = conninfo.split("port=")[1].split()[0]
+    port = conninfo.split("port=")[1].split(maxsplit=1)[0]
     return f"postgresql+psycopg://scep@127.0.0.1:{port}/{name}"
 
 

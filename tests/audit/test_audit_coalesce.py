@@ -1,0 +1,75 @@
+"""Strangers' refusals are told, but cannot fill the disk."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from scep_server.audit import RefusalCoalescer
+from scep_server.types import Event
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def refusal(source: str, at: datetime = START) -> Event:
+    return Event("request.refused", at, "jamf", source=source, detail={"reason": "challenge"})
+
+
+def test_first_is_told_at_once_and_repeats_once() -> None:
+    clock = Time()
+    coalescer = RefusalCoalescer(clock)
+    assert coalescer.refused(refusal("a"), "challenge") == [refusal("a")]
+    for _ in range(500):
+        assert coalescer.refused(refusal("a"), "challenge") == []
+    assert coalescer.due() == []
+    clock.passes(60)
+    (told,) = coalescer.due()
+    assert told.detail == {"reason": "challenge", "repeats": 500, "since": START.isoformat()}
+    assert told.at == clock.now
+    assert coalescer.due() == []
+    assert len(coalescer.refused(refusal("a"), "challenge")) == 1
+
+
+def test_sources_and_reasons_are_apart() -> None:
+    coalescer = RefusalCoalescer(Time())
+    assert len(coalescer.refused(refusal("a"), "challenge")) == 1
+    assert len(coalescer.refused(refusal("b"), "challenge")) == 1
+    assert len(coalescer.refused(refusal("a"), "signature")) == 1
+
+
+def test_many_sources_share_one_bucket() -> None:
+    clock = Time()
+    coalescer = RefusalCoalescer(clock, max_keys=10)
+    told = [event for number in range(5000) for event in coalescer.refused(refusal(str(number)), "challenge")]
+    assert len(told) == 11
+    assert told[-1].source == "others"
+    clock.passes(61)
+    (others,) = coalescer.due()
+    assert (others.source, others.detail["repeats"]) == ("others", 4989)
+
+
+def test_ended_windows_come_with_the_next_refusal() -> None:
+    clock = Time()
+    coalescer = RefusalCoalescer(clock)
+    coalescer.refused(refusal("a"), "challenge")
+    coalescer.refused(refusal("a"), "challenge")
+    clock.passes(61)
+    assert [event.source for event in coalescer.refused(refusal("b"), "challenge")] == ["a", "b"]
+
+
+def test_flush_tells_what_is_counted() -> None:
+    coalescer = RefusalCoalescer(Time())
+    for source in ("a", "a", "b"):
+        coalescer.refused(refusal(source), "challenge")
+    assert [(event.source, event.detail["repeats"]) for event in coalescer.flush()] == [("a", 1)]
+    assert coalescer.flush() == []
