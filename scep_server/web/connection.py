@@ -76,9 +76,13 @@ class Connection(RequestHandler):
 
     def _refuse_head(self) -> None:
         self._server.note_protocol_error(431, self.client, "the request head is too large")
-        if self.transport is not None and self._waiter is not None and not self._messages:
+        if self.transport is not None and not self._request_in_progress and not self._messages:
             self.transport.write(_TOO_LONG)
-        self.force_close()
+            # Closing over unread bytes would reset the connection, and the answer would be lost with it.
+            self.close()
+            self._loop.call_later(self._limits.linger, self.force_close)
+        else:
+            self.force_close()
 
     @property
     def client(self) -> str:

@@ -51,9 +51,10 @@ Start = Callable[..., Awaitable[Program]]
 async def start() -> AsyncIterator[Start]:
     programs: list[Program] = []
 
-    async def launch(*arguments: str, ready: bool = True) -> Program:
+    async def launch(*arguments: str, ready: bool = True, descriptors: int = 1024) -> Program:
+        limited = f'ulimit -n {descriptors}; exec "$0" "$@"'
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), *arguments, stdout=asyncio.subprocess.PIPE
+            "/bin/sh", "-c", limited, sys.executable, str(PROGRAM), *arguments, stdout=asyncio.subprocess.PIPE
         )
         program = Program(process)
         programs.append(program)
@@ -138,3 +139,17 @@ async def test_workers_end_when_their_parent_is_killed(start: Start) -> None:
     assert [await program.line(), await program.line()] == ["stopped", "stopped"]
     with pytest.raises(ConnectionError):
         await asyncio.open_connection("127.0.0.1", program.port)
+
+
+@pytest.mark.parametrize(
+    "held", [b"", b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n0"]
+)
+async def test_few_descriptors_and_many_silent_clients_leave_room_for_good_ones(start: Start, held: bytes) -> None:
+    program = await start("1", descriptors=90)
+    silent = [await asyncio.open_connection("127.0.0.1", program.port) for _ in range(300)]
+    for _, writer in silent:
+        writer.write(held)
+    for _ in range(20):
+        assert int(await program.get()) == program.process.pid
+    for _, writer in silent:
+        writer.close()
