@@ -1,0 +1,56 @@
+"""docs/first-certificate.md, typed as it stands: its commands run in order, against a server of its own port."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
+
+from tests.e2e.server import ScepServer
+from tests.house.tree import ROOT
+
+PAGE = ROOT / "docs" / "first-certificate.md"
+BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOT_TYPED = ("git clone", "sudo apt-get")
+"""Blocks that begin with these are done by the fixture, or have been done on this machine."""
+AFTER = "scep-server client enroll --url ${URL%default}lab"
+"""From here on the page needs a second terminal; tests/interop and tests/cli approve by hand."""
+
+
+def typed(page: str, url: str) -> str:
+    """The page's commands as one script."""
+    blocks = [block.removeprefix("sudo apt-get install strongswan-pki\n") for block in BLOCK.findall(page)]
+    commands = [block for block in blocks if not block.startswith(NOT_TYPED)]
+    waiting = next(number for number, block in enumerate(commands) if block.startswith(AFTER))
+    script = "".join([*commands[:waiting], *(block for block in commands[waiting:] if "cert revoke" in block)])
+    return "set -eu\n" + script.replace("URL=http://127.0.0.1:8080/scep/default", f"URL={url}")
+
+
+def test_the_page_leads_to_certificates(require_program: Callable[[str, str], Path], tmp_path: Path) -> None:
+    require_program("pki", "strongswan-pki")
+    with ScepServer(tmp_path / "scep-data") as server:
+        script = typed(PAGE.read_text(encoding="utf-8"), server.url)
+        assert server.url in script
+        assert "pki --scep " in script
+        (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        states = {entry["subject"]: entry["state"] for entry in server.certificates()}
+    assert states == {"CN=laptop-1,O=Example": "revoked", "CN=laptop-2,O=Example,C=CH": "issued"}
+    for folder in ("laptop-1", "laptop-2"):
+        assert x509.load_pem_x509_certificate((tmp_path / folder / "cert.pem").read_bytes())
