@@ -46,6 +46,14 @@ from scep_server.types import Digest, SignerCertificate
 MAX_CERTIFICATES: Final = 10
 """In one message (N9)."""
 
+# The constructors themselves: hashlib.new looks its name up again each time.
+_DIGESTS: Final = {
+    Digest.SHA1: hashlib.sha1,
+    Digest.SHA256: hashlib.sha256,
+    Digest.SHA384: hashlib.sha384,
+    Digest.SHA512: hashlib.sha512,
+}
+
 
 def read_signed_data(data: bytes) -> SignedData:
     """The SignedData of a message, BER or DER. Raises Malformed and TooLarge."""
@@ -110,7 +118,7 @@ def verify(message: SignedMessage, digests: Collection[Digest], known: Iterable[
     said = message.attributes.octets(MESSAGE_DIGEST)
     if said is None:
         raise Malformed("no messageDigest attribute")
-    if not hmac.compare_digest(hashlib.new(digest.value, message.content or b"").digest(), said):
+    if not hmac.compare_digest(_DIGESTS[digest](message.content or b"").digest(), said):
         raise Refusal(Reason.SIGNATURE, "messageDigest is of another content")
     _verify_signature(signer, signer_info, digest)
     return signer
@@ -162,7 +170,7 @@ class Unsigned:
 
 def unsigned(content: bytes | None, digest: Digest, attributes: Iterable[bytes]) -> Unsigned:
     """A message with these signed attributes (DER, one Attribute each); CMS's own two are added."""
-    message_digest = hashlib.new(digest.value, content or b"").digest()
+    message_digest = _DIGESTS[digest](content or b"").digest()
     return Unsigned(signed_attributes(attributes, message_digest), digest, content)
 
 
