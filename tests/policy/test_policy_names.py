@@ -27,7 +27,7 @@ def bmp(text: str) -> bytes:
     "subject",
     [
         name(("CN", "device")),
-        name(("C", "DE"), ("O", "Example GmbH & Co. KG"), ("OU", "IT/Ops"), ("CN", "Müller's Mac – 1")),
+        name(("C", "DE"), ("O", "Example GmbH & Co. KG"), ("OU", "IT/Ops"), ("CN", "Müller's Mac 1")),
         name(("CN", "名前")),
         name(("CN", "user@example.com")),
         common_name(printable("device-1 (lab)")),

@@ -16,9 +16,10 @@ from tests.policy.requests import SUBJECT, request
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 CA_NAME = name(("CN", "CA"))
+DEFAULTS = IntegrationOptions()
 
 
-def order(*extensions: bytes, subject: bytes = SUBJECT, options: IntegrationOptions = IntegrationOptions()):
+def order(*extensions: bytes, subject: bytes = SUBJECT, options: IntegrationOptions = DEFAULTS):
     return make_order(
         request(*extensions, subject=subject),
         options,
