@@ -16,6 +16,7 @@ from scep_server.cli.options import Json, secret
 if TYPE_CHECKING:
     from scep_server.cli.enrolling import Wishes
     from scep_server.client import Check, Transport
+    from scep_server.client.report import Report
 
 commands = typer.Typer(
     help="A SCEP client: says what it verified, never overwrites a file.",
@@ -86,7 +87,7 @@ def ca(
     from scep_server.client import get_authority  # noqa: PLC0415
 
     async def run(transport: Transport) -> None:
-        authority = await get_authority(transport, fingerprint, _tell)
+        authority = await get_authority(transport, fingerprint, _teller())
         show_authority(authority, pem=pem, as_json=as_json)
 
     _with_transport(url, tls_ca, run)
@@ -182,14 +183,16 @@ def _with_transport(url: str, tls_ca: Path | None, work: Callable[[Transport], A
     asyncio.run(run())
 
 
-_told: set[Check] = set()
+def _teller() -> Report:
+    """Tells each check once: a poll makes the same ones every few seconds."""
+    told: set[Check] = set()
 
+    def tell(check: Check) -> None:
+        if check not in told:
+            told.add(check)
+            say(str(check))
 
-def _tell(check: Check) -> None:
-    """Each check once: a poll makes the same ones every few seconds."""
-    if check not in _told:
-        _told.add(check)
-        say(str(check))
+    return tell
 
 
 def _challenge(typed: str | None, file: Path | None) -> str | None:
@@ -212,4 +215,4 @@ def _wishes(
     from scep_server.cli.enrolling import Wishes, parse_algorithms  # noqa: PLC0415
 
     algorithms = parse_algorithms(digest, cipher, key_transport)
-    return Wishes(out.resolve(), fingerprint, algorithms, wait, interval, as_json, _tell)
+    return Wishes(out.resolve(), fingerprint, algorithms, wait, interval, as_json, _teller())

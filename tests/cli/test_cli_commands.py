@@ -94,11 +94,17 @@ def test_show_and_revoke(site: Quickstart, tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said_in_one_line(
     site: Quickstart, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
-    done = program.run(*arguments, "--data", site.data)
+    done = program.call(*arguments, "--data", site.data)
     assert (done.returncode, done.stdout) == (code, "")
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert says in error
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_ends_the_process_with_its_code(site: Quickstart) -> None:
+    done = program.run("cert", "revoke", "1234", "--data", site.data)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "error: the ledger knows no certificate with serial 1234\n"
 
 
 def test_an_integration_lives_at_once_and_is_gone_at_once(site: Quickstart, tmp_path: Path) -> None:
@@ -111,10 +117,10 @@ def test_an_integration_lives_at_once_and_is_gone_at_once(site: Quickstart, tmp_
 
     out = tmp_path / "device"
     enroll = ("client", "enroll", "--url", added["scep_url"], "--subject", "CN=waits", "--key-type", "p256")
-    done = program.run(*enroll, "--out", out, SCEP_CHALLENGE=added["challenge"])
+    done = program.call(*enroll, "--out", out, SCEP_CHALLENGE=added["challenge"])
     assert done.returncode == 4, done.stderr
     assert "client poll" in done.stderr
-    again = program.run(*enroll, "--out", out, SCEP_CHALLENGE=added["challenge"])
+    again = program.call(*enroll, "--out", out, SCEP_CHALLENGE=added["challenge"])
     assert (again.returncode, "not finished" in again.stderr) == (1, True)
 
     rows = json_lines(succeed("request", "list", "--data", site.data, "--format", "jsonl"))
@@ -125,7 +131,7 @@ def test_an_integration_lives_at_once_and_is_gone_at_once(site: Quickstart, tmp_
     (polled,) = json_lines(succeed("client", "poll", "--out", out, "--json"))
     assert polled["serial"] == approved["serial"]
     assert not (out / "request.json").exists()
-    rejected = program.run("request", "reject", str(row["id"]), "--data", site.data)
+    rejected = program.call("request", "reject", str(row["id"]), "--data", site.data)
     assert rejected.returncode == 3
 
     rotate = ("integration", "rotate-secret", "fleet", "--data", site.data, "--json")
@@ -142,7 +148,7 @@ def test_renewal_is_offered_when_switched_on(site: Quickstart, tmp_path: Path) -
     old, new = tmp_path / "old", tmp_path / "new"
     site.enroll(old, "CN=renews")
     renew = ("client", "renew", "--url", site.line["scep_url"], "--from", old, "--out", new, "--json")
-    done = program.run(*renew)
+    done = program.call(*renew)
     assert (done.returncode, "does not offer renewal" in done.stderr) == (1, True)
     assert not (new / "key.pem").exists()
     options = ("--option", "renewal=on", "--option", "renewal_window_days=400")
@@ -154,7 +160,7 @@ def test_renewal_is_offered_when_switched_on(site: Quickstart, tmp_path: Path) -
 
 def test_a_refused_enrolment_leaves_nothing_and_says_why(site: Quickstart, tmp_path: Path) -> None:
     enroll = ("client", "enroll", "--url", site.line["scep_url"], "--subject", "CN=x", "--out", tmp_path / "x")
-    done = program.run(*enroll, "--challenge", "WRONG-WRONG-WRONG")
+    done = program.call(*enroll, "--challenge", "WRONG-WRONG-WRONG")
     assert done.returncode == 3
     assert "Challenge was not accepted" in done.stderr
     assert "--challenge on the command line is visible" in done.stderr
@@ -164,11 +170,11 @@ def test_a_refused_enrolment_leaves_nothing_and_says_why(site: Quickstart, tmp_p
 
 def test_the_client_names_what_it_checked(site: Quickstart) -> None:
     look = ("client", "ca", "--url", site.line["scep_url"], "--json")
-    checked = program.run(*look, "--ca-fingerprint", site.line["root_sha256"])
+    checked = program.call(*look, "--ca-fingerprint", site.line["root_sha256"])
     assert "verified     CA fingerprint" in checked.stderr
     assert [one["role"] for one in json_lines(checked.stdout)] == ["SCEP recipient", "issuing CA", "root"]
-    assert "NOT CHECKED  CA fingerprint" in program.run(*look).stderr
-    wrong = program.run(*look, "--ca-fingerprint", "00" * 32)
+    assert "NOT CHECKED  CA fingerprint" in program.call(*look).stderr
+    wrong = program.call(*look, "--ca-fingerprint", "00" * 32)
     assert (wrong.returncode, wrong.stdout) == (1, "")
 
 
@@ -184,20 +190,20 @@ def test_audit_reconcile_and_check(site: Quickstart) -> None:
 
 def test_explain_reads_what_enrolment_left(device: tuple[Path, dict[str, Any]]) -> None:
     assert "CN=device 1" in succeed("explain", device[0] / "cert.pem")
-    done = program.run("explain", "-", stdin="nothing of the kind")
+    done = program.call("explain", "-", stdin="nothing of the kind")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
 def _until_served(site: Quickstart, integration: str) -> None:
     """Running servers take up a change by themselves; the contract is two seconds, a busy machine gets more tries."""
-    for _ in range(20):
-        if program.run("client", "caps", "--url", site.scep_url(integration)).returncode == 0:
+    for _ in range(300):
+        if program.call("client", "caps", "--url", site.scep_url(integration)).returncode == 0:
             return
     pytest.fail(f"{integration} is not served")
 
 
 def _until_offered(site: Quickstart, keyword: str) -> None:
-    for _ in range(20):
+    for _ in range(300):
         offered = json.loads(succeed("client", "caps", "--url", site.line["scep_url"], "--json"))
         if keyword in offered["capabilities"]:
             return
