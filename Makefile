@@ -45,13 +45,7 @@ crash: packages $(DEV_STAMP) ## kill -9 under load, CRASH_ROUNDS times (200)
 	CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
 
 fuzz: $(FUZZ_STAMP) ## run every fuzz target for FUZZ_SECONDS (60) each
-	@set -e; for target in tests/fuzz/fuzz_*.py; do \
-	  echo "== $$target, $(FUZZ_SECONDS) s"; \
-	  findings=$$(mktemp -d); corpus=$$(mktemp -d); \
-	  $(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=5 \
-	    -artifact_prefix=$$findings/ $$corpus tests/fuzz/corpus || { echo "findings are in $$findings" >&2; exit 1; }; \
-	  rm -rf $$corpus $$findings; \
-	done
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 wheel: $(DEV_STAMP) ## build dist/scep_server-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -12,6 +12,8 @@ from tests.house.tree import ROOT, texts
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"`([\w./-]+\.(?:py|toml|yaml|conf|md|txt|service))`|`((?:tests|deploy|docs|conf)/[\w./-]*)`")
+MADE_AT_RUN_TIME = {"scep-server.toml"}
 DECISIONS = ROOT / "docs" / "decisions"
 DECISION_SECTIONS = ["## Context", "## Options", "## Outcome"]
 
@@ -78,3 +80,22 @@ def test_every_document_can_be_found_from_the_readme() -> None:
 
 def test_changelog_has_an_unreleased_section() -> None:
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def unknown_files(text: str) -> list[str]:
+    """File names in running text that are not in the tree, seen from the top, from scep_server/ or from docs/."""
+    names = {first or second for first, second in FILE.findall(FENCE.sub("", text))}
+    return sorted(
+        name
+        for name in names - MADE_AT_RUN_TIME
+        if not name.startswith("/") and not any((ROOT / place / name).exists() for place in ("", "scep_server", "docs"))
+    )
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/operations.md", "docs/security.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    assert unknown_files((ROOT / page).read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_is_gone_is_seen() -> None:
+    assert unknown_files("`codec/ber.py` `codec/gone.py` `tests/house` `tests/gone`") == ["codec/gone.py", "tests/gone"]
