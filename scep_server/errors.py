@@ -87,7 +87,12 @@ class TooManyAttempts(ScepServerError):
 
 
 class Fault(ScepServerError):
-    """We cannot tell or cannot do it now: HTTP 503 with Retry-After seconds. The same request may be sent again."""
+    """We cannot tell or cannot do it now: HTTP 503 with Retry-After seconds. The same request may be sent again.
+
+    part: what failed, for metrics: `ledger`, `plugin`, `signer`, `busy` or `other`.
+    """
+
+    part = "other"
 
     def __init__(self, detail: str, *, retry_after: int = 30) -> None:
         super().__init__(detail)
@@ -96,6 +101,20 @@ class Fault(ScepServerError):
 
 class LedgerUnavailable(Fault):
     """The database cannot be reached, is full, locked beyond the time-out, or read-only."""
+
+    part = "ledger"
+
+
+class PluginFault(Fault):
+    """A challenge plugin cannot tell, raised what it should not, or took too long."""
+
+    part = "plugin"
+
+
+class SignerFault(Fault):
+    """A private key is out of reach or gave a wrong signature, or its certificate has ended."""
+
+    part = "signer"
 
 
 class LedgerUnusable(ScepServerError):

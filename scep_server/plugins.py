@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from scep_server.errors import ConfigurationError, Fault, Refusal, ScepServerError
+from scep_server.errors import ConfigurationError, Fault, PluginFault, Refusal, ScepServerError
 from scep_server.interfaces import ChallengePlugin, ChallengePluginFactory, ConfirmsRelease, KeyFile, RevealsSecret
 from scep_server.types import Attempt, Certificate, Grant
 
@@ -55,10 +55,10 @@ class GuardedPlugin:
         self.confirm_blocks_release = isinstance(plugin, ConfirmsRelease) and plugin.confirm_blocks_release
 
     async def redeem(self, attempt: Attempt) -> Grant:
-        """Grant or Refusal from the plugin, Fault for anything else."""
+        """Grant or Refusal from the plugin, a Fault for anything else."""
         grant = await self._guard("redeem", self._plugin.redeem(attempt))
         if not isinstance(grant, Grant):
-            raise Fault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
+            raise PluginFault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
         return grant
 
     async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
@@ -90,9 +90,9 @@ class GuardedPlugin:
         except Exception as error:  # a stranger's code: whatever it raises is a fault of ours, never an answer
             raise self._fault(verb, error) from error
 
-    def _fault(self, verb: str, error: Exception) -> Fault:
+    def _fault(self, verb: str, error: Exception) -> PluginFault:
         # The exception's text may hold the plugin's secrets, so only its type is told.
-        return Fault(f"challenge plugin {self._name} failed in {verb}: {type(error).__name__}")
+        return PluginFault(f"challenge plugin {self._name} failed in {verb}: {type(error).__name__}")
 
 
 def load(name: str, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> GuardedPlugin:

@@ -35,6 +35,7 @@ def build_road(site: Site, refusals: Refusals, crls: CrlSource) -> Enrollment:
         crls=crls,
         crl_shards=ca.authority.crl_shards,
         scep_certificates=ca.scep_certificates,
+        metrics=site.metrics,
         pool=site.pool,
         clock=utc_now,
     )

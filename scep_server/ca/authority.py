@@ -11,7 +11,7 @@ from cryptography import x509
 from scep_server.ca import crl, templates
 from scep_server.ca.signer import SoftwareSigner
 from scep_server.ca.tbs import TbsFields, certificate_value, issuer_id, key_identifier, read_tbs, tbs_of
-from scep_server.errors import ConfigurationError, Fault
+from scep_server.errors import ConfigurationError, SignerFault
 from scep_server.interfaces import Clock
 from scep_server.policy.lint import LintIssuer, lint_tbs
 from scep_server.types import Certificate, Crl, Intent, IssueOrder, Prepared, RevokedCertificate
@@ -82,14 +82,14 @@ class SoftwareAuthority:
     def prepare(self, order: IssueOrder) -> Prepared:
         """Blocking, no signature: the tbsCertificate to be recorded.
 
-        notBefore and notAfter are cut to the issuer's own (R77, T14). Refusal when the lint finds a fault, Fault when
+        notBefore and notAfter are cut to the issuer's own (R77, T14). Refusal when the lint finds a fault, SignerFault when
         the issuing certificate has ended.
         """
         self._check_validity()
         not_before = max(order.not_before, self._issuer.not_before).replace(microsecond=0)
         not_after = min(order.not_after, self._issuer.not_after).replace(microsecond=0)
         if not_after <= not_before:
-            raise Fault("no time is left to issue for: the wanted validity is outside the issuing certificate's")
+            raise SignerFault("no time is left to issue for: the wanted validity is outside the issuing certificate's")
         serial, shard = self._serial()
         tbs = self._template.tbs(
             serial=serial,
@@ -106,12 +106,12 @@ class SoftwareAuthority:
     def issue(self, intent: Intent) -> Certificate:
         """Blocking: sign the recorded tbs, byte for byte, and verify the signature.
 
-        Fault when the issuing certificate has ended, the intent is another issuer's, or the key fails. RuntimeError
+        SignerFault when the issuing certificate has ended, the intent is another issuer's, or the key fails. RuntimeError
         when the intent was used before.
         """
         self._check_validity()
         if intent.issuer_id != self.issuer_id:
-            raise Fault(f"entry {intent.entry_id} belongs to issuer {intent.issuer_id}, which is not loaded here")
+            raise SignerFault(f"entry {intent.entry_id} belongs to issuer {intent.issuer_id}, which is not loaded here")
         tbs = intent.take()
         fields = self._read_own(tbs, intent)
         return Certificate(
@@ -133,7 +133,7 @@ class SoftwareAuthority:
     ) -> Crl:
         """Blocking: a CRL v2 with AKI and CRLNumber; critical IDP when there are several shards (R79, R80).
 
-        Fault when the issuing certificate has ended or the key fails.
+        SignerFault when the issuing certificate has ended or the key fails.
         """
         self._check_validity()
         tbs = crl.tbs_cert_list(
@@ -151,7 +151,7 @@ class SoftwareAuthority:
 
     def _check_validity(self) -> None:
         if self._clock() >= self._issuer.not_after:
-            raise Fault(
+            raise SignerFault(
                 f"the issuing certificate ended on {self._issuer.not_after:%Y-%m-%d %H:%M:%S} UTC; a new one is needed "
                 "before anything can be issued",
                 retry_after=_TROUBLE_RETRY,
@@ -163,16 +163,18 @@ class SoftwareAuthority:
         return int.from_bytes(_SERIAL_START + octets, "big"), int.from_bytes(octets[8:], "big") % self.crl_shards
 
     def _read_own(self, tbs: bytes, intent: Intent) -> TbsFields:
-        """Fields of a recorded tbs. Fault when it is none of ours: a changed ledger row must not get a signature."""
+        """Fields of a recorded tbs. SignerFault when it is none of ours: a changed ledger row must not get a signature."""
         try:
             fields = read_tbs(tbs)
         except ValueError as error:
-            raise Fault(
+            raise SignerFault(
                 f"entry {intent.entry_id} holds no tbsCertificate: {error}", retry_after=_TROUBLE_RETRY
             ) from None
         expected = (intent.serial, self._signer.algorithm, self._issuer.subject)
         if (fields.serial, fields.signature, fields.issuer) != expected or fields.not_after > self._issuer.not_after:
-            raise Fault(f"entry {intent.entry_id} holds a tbsCertificate that is not ours", retry_after=_TROUBLE_RETRY)
+            raise SignerFault(
+                f"entry {intent.entry_id} holds a tbsCertificate that is not ours", retry_after=_TROUBLE_RETRY
+            )
         return fields
 
 

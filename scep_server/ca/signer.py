@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scep_server.ca import der
 from scep_server.ca.keys import CaPrivateKey
-from scep_server.errors import Fault
+from scep_server.errors import SignerFault
 
 _SHA256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 _ECDSA_BY_CURVE: dict[str, tuple[bytes, hashes.HashAlgorithm]] = {
@@ -42,7 +42,7 @@ class SoftwareSigner:
     def sign(self, data: bytes) -> bytes:
         """Certificate or CertificateList: data, the algorithm and a signature that was verified.
 
-        Fault when signing fails or gives a signature that does not verify (F21): nothing half-signed leaves.
+        SignerFault when signing fails or gives a signature that does not verify (F21): nothing half-signed leaves.
         """
         try:
             if isinstance(self._key, rsa.RSAPrivateKey):
@@ -50,7 +50,7 @@ class SoftwareSigner:
             else:
                 signature = self._key.sign(data, self._ecdsa)
         except Exception as error:
-            raise Fault(f"the issuing key could not sign ({type(error).__name__})") from error
+            raise SignerFault(f"the issuing key could not sign ({type(error).__name__})") from error
         self._verify(signature, data)
         return der.tlv(der.SEQUENCE, data, self.algorithm, der.tlv(der.BIT_STRING, b"\x00", signature))
 
@@ -61,4 +61,4 @@ class SoftwareSigner:
             else:
                 self._public_key.verify(signature, data, self._ecdsa)
         except InvalidSignature:
-            raise Fault("the issuing key gave a signature that does not verify; nothing was issued") from None
+            raise SignerFault("the issuing key gave a signature that does not verify; nothing was issued") from None

@@ -55,9 +55,9 @@ class Refusals:
         )
         if refusal.reason is Reason.CHALLENGE:
             wait = self._limiter.retry_after(source.address, now)
-            self._limiter.wrong(source.address, now)
             if wait is not None:
                 raise TooManyAttempts(wait)
+            self._limiter.wrong(source.address, now)
 
     async def malformed(self, integration: str, source: Source, error: Malformed) -> None:
         """Record bytes that no CertRep could answer."""

@@ -20,6 +20,7 @@ from scep_server.enrollment.retransmission import resumes
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, Malformed, Reason, Refusal
 from scep_server.interfaces import CertificateAuthority, Issuances
+from scep_server.metrics import Metrics
 from scep_server.types import Attempt, Entry, EntryState, MessageType, ReplyEncryption, ReplyTo, Source
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Enrollment:
         crls: CrlSource,
         crl_shards: int,
         scep_certificates: Sequence[bytes],
+        metrics: Metrics,
         pool: Executor,
         clock: Callable[[], datetime],
     ) -> None:
@@ -58,6 +60,7 @@ class Enrollment:
         self._crl_shards = crl_shards
         self._chain_body = ca_certs(scep_certificates)
         self._single_body = ca_certs(scep_certificates[:1])
+        self._metrics = metrics
         self._pool = pool
         self._clock = clock
 
@@ -76,6 +79,13 @@ class Enrollment:
         LookupError: unknown integration. Malformed: no CertRep is possible. TooManyAttempts: guessing. Fault: ours.
         """
         active = self._registry.get(integration)
+        try:
+            return await self._answered(active, message, source)
+        except Fault as fault:
+            self._metrics.faults.inc(fault.part)
+            raise
+
+    async def _answered(self, active: ActiveIntegration, message: bytes, source: Source) -> bytes:
         received_at = self._clock()
         try:
             read = await self._run(lambda: self._reader.read(active, message))
@@ -83,10 +93,10 @@ class Enrollment:
                 return await self._query(active, read, source, received_at)
             return await self._enrol(active, read, source, received_at)
         except Malformed as error:
-            await self._refusals.malformed(integration, source, error)
+            await self._refusals.malformed(active.name, source, error)
             raise
         except Refusal as refusal:
-            return await self._refuse(integration, source, refusal)
+            return await self._refuse(active.name, source, refusal)
 
     async def _refuse(self, integration: str, source: Source, refusal: Refusal) -> bytes:
         await self._refusals.refuse(integration, source, refusal)
