@@ -226,7 +226,7 @@ class IssuerAndSerialNumber:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEncryption:
-    """How a SUCCESS reply is encrypted: to the signer's RSA key, or under the challenge where the key cannot decrypt."""
+    """How a SUCCESS reply is encrypted: to the signer's RSA key, or under the challenge if it cannot decrypt."""
 
     cipher: Cipher
     transport: KeyTransport

@@ -82,8 +82,8 @@ class SoftwareAuthority:
     def prepare(self, order: IssueOrder) -> Prepared:
         """Blocking, no signature: the tbsCertificate to be recorded.
 
-        notBefore and notAfter are cut to the issuer's own (R77, T14). Refusal when the lint finds a fault, SignerFault when
-        the issuing certificate has ended.
+        notBefore and notAfter are cut to the issuer's own (R77, T14). Refusal when the lint finds a fault,
+        SignerFault when the issuing certificate has ended.
         """
         self._check_validity()
         not_before = max(order.not_before, self._issuer.not_before).replace(microsecond=0)
@@ -106,8 +106,8 @@ class SoftwareAuthority:
     def issue(self, intent: Intent) -> Certificate:
         """Blocking: sign the recorded tbs, byte for byte, and verify the signature.
 
-        SignerFault when the issuing certificate has ended, the intent is another issuer's, or the key fails. RuntimeError
-        when the intent was used before.
+        SignerFault when the issuing certificate has ended, the intent is another issuer's, or the key fails.
+        RuntimeError when the intent was used before.
         """
         self._check_validity()
         if intent.issuer_id != self.issuer_id:
@@ -163,7 +163,7 @@ class SoftwareAuthority:
         return int.from_bytes(_SERIAL_START + octets, "big"), int.from_bytes(octets[8:], "big") % self.crl_shards
 
     def _read_own(self, tbs: bytes, intent: Intent) -> TbsFields:
-        """Fields of a recorded tbs. SignerFault when it is none of ours: a changed ledger row must not get a signature."""
+        """Fields of a recorded tbs. SignerFault when it is none of ours: a changed row must not get a signature."""
         try:
             fields = read_tbs(tbs)
         except ValueError as error:
