@@ -77,7 +77,8 @@ def init(
     typed = secret(None, import_passphrase_file, import_passphrase_env, option="--import-passphrase")
     unlock = None if typed is None else typed.encode()
     path = config_path(data, config)
-    settings = _configured(path, public_url)
+    settings, text = _configured(path, public_url)
+    first_run.make_private(path.resolve().parent)
     first_run.create_key_files(settings)
     passphrase = ca_passphrase(settings.ca)
     directory, shards = settings.ca.directory, settings.ca.crl_shards
@@ -116,22 +117,29 @@ def init(
                 crl_shards=shards,
             )
         first_run.create_ledger(settings)
+    if text is not None:
+        # Last: a configuration that exists names only what exists.
+        first_run.write_once(path, text)
     _report(settings, path, as_json=as_json)
 
 
-def _configured(path: Path, public_url: str | None) -> Settings:
-    """The settings of the file, which is made when there is none."""
-    from scep_server.assembly.first_run import make_private, write_once  # noqa: PLC0415
-    from scep_server.config import load  # noqa: PLC0415
+def _configured(path: Path, public_url: str | None) -> tuple[Settings, str | None]:
+    """The settings of the file; or, where there is none, of one to be written, with its text."""
+    from scep_server.config import from_mapping, load  # noqa: PLC0415
 
     if path.exists():
         if public_url is not None:
             raise CommandFailed(f"{path} exists; set public_url there", USAGE)
-        return load(path)
-    chosen = "" if public_url is None else f"\n[server]\npublic_url = {json.dumps(public_url, ensure_ascii=False)}\n"
-    make_private(path.parent)
-    write_once(path, f"# Made by `scep-server init`. Every key with its default: conf/scep-server.toml.\n{chosen}")
-    return load(path)
+        return load(path), None
+    server = {} if public_url is None else {"public_url": public_url}
+    settings = from_mapping({"server": server}, folder=path.resolve().parent, origin=str(path))
+    lines = [
+        "# Made by `scep-server init`. Every other key has its default; see conf/scep-server.toml.",
+        "",
+        "[server]",
+    ]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in server.items()]
+    return settings, "\n".join(lines) + "\n"
 
 
 def _check_import(key: Path | None, chain: list[Path] | None, p12: Path | None, *, keep_ca: bool) -> None:
