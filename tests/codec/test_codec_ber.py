@@ -188,18 +188,19 @@ def messages() -> list[bytes]:
         make.request(bag=[make.ra(), make.device()], sid=ski),
         make.envelope(),
         make.envelope(recipient=by_ski),
+        make.envelope(recipient=b"".join(sorted((by_ski, element(0xA2, b"\x02\x01\x00"), by_ski[:-1] + b"\x01")))),
         make.signed_data(None, [], [make.ra(), make.device()], crls=element(0xA1, element(0x30, b"\x02\x01\x07"))),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_der_comes_back_as_the_same_object(number: int) -> None:
     data = messages()[number]
     assert ber.to_der(data) is data
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 4), st.integers(0))
+@given(st.integers(0, 5), st.integers(0))
 def test_any_ber_of_a_message_gives_its_der(number: int, seed: int) -> None:
     der = messages()[number]
     assert ber.to_der(Encoder(Random(seed).randrange).message(der)) == der
