@@ -146,15 +146,6 @@ class BasicConstraints:
 
 
 @asn1.sequence
-class AuthorityKeyIdentifier:
-    """RFC 5280 section 4.2.1.1."""
-
-    key_identifier: Annotated[bytes | None, asn1.Implicit(0)]
-    authority_cert_issuer: Annotated[list[TLV] | None, asn1.Implicit(1)]
-    authority_cert_serial_number: Annotated[int | None, asn1.Implicit(2)]
-
-
-@asn1.sequence
 class TBSCertificate:
     """RFC 5280 section 4.1, with everything unread that a SCEP server has no reason to judge in a client's."""
 

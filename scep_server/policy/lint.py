@@ -12,16 +12,13 @@ from datetime import datetime
 from typing import Final
 
 from scep_server.codec import asn1
-from scep_server.codec.names import EMPTY_NAME, parse_general_names, rdns
+from scep_server.codec.names import EMPTY_NAME, rdns
 from scep_server.errors import Malformed, Reason, Refusal
 from scep_server.policy.profiles import (
     BASIC_CONSTRAINTS,
-    CLIENT_AUTH,
     EXTENDED_KEY_USAGE,
     KEY_USAGE,
     SUBJECT_ALT_NAME,
-    key_purposes,
-    key_usage_bits,
 )
 from scep_server.types import IssueOrder
 
@@ -49,6 +46,10 @@ _KNOWN: Final = frozenset(
         CERTIFICATE_POLICIES,
     }
 )
+# DER has one form for each value, so that the only ones permitted are compared as bytes.
+_DIGITAL_SIGNATURE: Final = bytes.fromhex("03020780")
+_CLIENT_AUTH: Final = bytes.fromhex("300a06082b06010505070302")
+_NO_CA: Final = b"\x30\x00"
 _MUST_BE_CRITICAL: Final = frozenset({KEY_USAGE, BASIC_CONSTRAINTS})
 _MIN_SERIAL_BITS: Final = 64
 
@@ -165,19 +166,11 @@ def _has_san(subject: _Subject) -> bool:
 
 
 def _san(subject: _Subject) -> bool:
-    if not _has_san(subject):
-        return True
-    parse_general_names(subject.values[SUBJECT_ALT_NAME])
-    return (SUBJECT_ALT_NAME in subject.critical) == (subject.subject == EMPTY_NAME)
-
-
-def _no_ca(subject: _Subject) -> bool:
-    value = subject.values.get(BASIC_CONSTRAINTS)
+    value = subject.values.get(SUBJECT_ALT_NAME)
     if value is None:
         return True
-    constraints = asn1.decode(asn1.BasicConstraints, value)
-    # `ca` must be absent rather than FALSE: DER encodes no DEFAULT.
-    return constraints.ca is None and constraints.path_len_constraint is None
+    # Its names were judged when it was ordered, and it is the ordered one (`as_ordered`); here: that there are any.
+    return len(value) > len(EMPTY_NAME) and (SUBJECT_ALT_NAME in subject.critical) == (subject.subject == EMPTY_NAME)
 
 
 def _key_identifier(subject: _Subject) -> bool:
@@ -185,12 +178,12 @@ def _key_identifier(subject: _Subject) -> bool:
 
 
 def _authority_key(subject: _Subject) -> bool:
-    value = asn1.decode(asn1.AuthorityKeyIdentifier, subject.values[AUTHORITY_KEY_IDENTIFIER])
-    return value.key_identifier == subject.issuer.key_identifier
+    wanted = asn1.element(0x30, asn1.element(0x80, subject.issuer.key_identifier))
+    return subject.values[AUTHORITY_KEY_IDENTIFIER] == wanted
 
 
 def _addresses(oid: str) -> Callable[[_Subject], bool]:
-    return lambda subject: b"http" in subject.values[oid] and bool(asn1.members(asn1.tlv(subject.values[oid])))
+    return lambda subject: subject.values[oid].startswith(b"\x30") and b"http" in subject.values[oid]
 
 
 def _criticality(subject: _Subject) -> bool:
@@ -215,9 +208,9 @@ _LINTS: Final[dict[str, Callable[[_Subject], bool]]] = {
     "duplicate_extension": lambda s: len(s.values) == len(s.extensions),
     "unknown_extension": lambda s: s.values.keys() <= _KNOWN,
     "criticality": _criticality,
-    "key_usage": lambda s: key_usage_bits(s.values[KEY_USAGE]) == {0},
-    "extended_key_usage": lambda s: key_purposes(s.values[EXTENDED_KEY_USAGE]) == (CLIENT_AUTH,),
-    "no_ca": _no_ca,
+    "key_usage": lambda s: s.values[KEY_USAGE] == _DIGITAL_SIGNATURE,
+    "extended_key_usage": lambda s: s.values[EXTENDED_KEY_USAGE] == _CLIENT_AUTH,
+    "no_ca": lambda s: s.values.get(BASIC_CONSTRAINTS, _NO_CA) == _NO_CA,
     "subject_alt_name": _san,
     "subject_key_identifier": _key_identifier,
     "authority_key_identifier": _authority_key,

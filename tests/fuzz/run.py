@@ -1,4 +1,4 @@
-"""All atheris targets in turn: `python -m tests.fuzz.run --seconds N` gives each N seconds; exit code 1 on a finding."""
+"""All atheris targets in turn: `python -m tests.fuzz.run --seconds N` gives each N seconds; exit 1 on a finding."""
 
 from __future__ import annotations
 
