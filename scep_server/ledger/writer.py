@@ -1,8 +1,8 @@
 """The one writer of a process: a thread that commits in groups.
 
-Every operation that waits goes into the next commit, each in its own savepoint, so one fsync serves them all and one
-refusal undoes only itself. The audit events of a group are chained and stored in the same commit. Results leave only
-after the commit, the audit head and the log lines.
+Every operation that waits goes into the next commit, so one fsync serves them all; when one of them fails, each gets a
+savepoint of its own, so that it undoes only itself. The audit events of a group are chained and stored in the same
+commit. Results leave only after the commit, the audit head and the log lines.
 """
 
 from __future__ import annotations
@@ -164,16 +164,18 @@ class Writer:
             return
 
     def _transact(self, session: Session, jobs: list[_Job]) -> list[AuditRow] | None:
-        """Run the jobs and store their events; None when nothing was written."""
+        """Run the jobs and store their events; None when nothing was written.
+
+        Failures are rare and a savepoint costs two statements a job: so the group runs without, and again with them
+        when a job fails.
+        """
         for job in jobs:
-            if len(jobs) == 1:
-                _run(session, job)
-                continue
-            session.execute("SAVEPOINT job")
             _run(session, job)
-            if not job.wrote:
-                session.execute("ROLLBACK TO SAVEPOINT job")
-            session.execute("RELEASE SAVEPOINT job")
+            if job.error is not None and len(jobs) > 1:
+                session.rollback()
+                session.begin()
+                _run_apart(session, jobs)
+                break
         if not any(job.wrote for job in jobs):
             return None
         rows = self._trail.chain([told for job in jobs if job.wrote for told in job.told()])
@@ -227,8 +229,18 @@ class Writer:
             self._session = None
 
 
+def _run_apart(session: Session, jobs: list[_Job]) -> None:
+    """Run each job in its savepoint, so that its failure undoes only itself."""
+    for job in jobs:
+        session.execute("SAVEPOINT job")
+        _run(session, job)
+        if not job.wrote:
+            session.execute("ROLLBACK TO SAVEPOINT job")
+        session.execute("RELEASE SAVEPOINT job")
+
+
 def _run(session: Session, job: _Job) -> None:
-    """Run one job in its savepoint; what concerns the whole transaction passes."""
+    """Run one job; what concerns the whole transaction passes."""
     job.done = job.error = None
     try:
         job.done = job.operation(session)
