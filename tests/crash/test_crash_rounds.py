@@ -50,7 +50,7 @@ class CrashRounds:
         self.starts: list[float] = []
 
     def play(self, label: str) -> None:
-        """Start, settle what the last crash left open, crash again, look at what is on disk."""
+        """Start, settle what the last crash left open, crash again."""
         self.start(label)
         self.settle()
         account = self.crash(label)
@@ -59,7 +59,6 @@ class CrashRounds:
         assert account.refused == []
         self.owed += account.unanswered
         self.stock += account.unsent
-        self.inspect()
 
     def start(self, label: str) -> None:
         self.arm_file.unlink(missing_ok=True)
@@ -138,8 +137,10 @@ def check_ledger(listed: list[dict[str, Any]], received: dict[str, int]) -> None
 def test_crash_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rounds = CrashRounds(tmp_path)
     schedule = [label for _ in range(ROUNDS) for label in (*LABELS, RANDOM)][:ROUNDS]
-    for label in schedule:
+    for number, label in enumerate(schedule, 1):
         rounds.play(label)
+        if number % (len(LABELS) + 1) == 0:
+            rounds.inspect()
     rounds.start(RANDOM)
     rounds.settle()
     rounds.inspect()

@@ -181,4 +181,6 @@ def test_envelope_recipient_is_the_ra_and_not_the_ca(server: ScepServer, device:
     issuing = server.ca_certificates()[1]
     assert x509.load_der_x509_certificate(issuing).extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     csr = certification_request(device.key, device.subject, challenge=server.secret)
-    assert send(server.url, message(device, seal(csr, issuing), attributes_of())).short == BAD_REQUEST
+    info = recipient(issuing, bytes(16), encrypted_key=os.urandom(256))
+    body = message(device, envelope(csr, [info], bytes(16)), attributes_of())
+    assert send(server.url, body).short == BAD_REQUEST

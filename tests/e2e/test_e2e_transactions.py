@@ -101,8 +101,8 @@ def test_transaction_pending_until_approved(server: ScepServer, manual: Site):
     assert send(server.url, poll(server, device, tid)).short.startswith("FAILURE")
     waiting = [row for row in server.requests() if row["transaction_id"] == tid]
     assert len(waiting) == 1
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: server.run("request", "approve", str(waiting[0]["id"]), check=False), range(4)))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: server.run("request", "approve", str(waiting[0]["id"]), check=False), range(2)))
     first = serial(send(url, poll(server, device, tid)), device)
     assert serial(send(url, poll(server, device, tid, subject=name(("CN", "wrong")))), device) == first
     assert serial(send(url, body), device) == first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -192,20 +194,24 @@ def test_wishes_for_ten_thousand_parts_cost_little(server: ScepServer):
 # --- the challenge itself (R51, R54, T10) -------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
+    """A server of its own: wrong challenges are counted by source, and the fifth is not yet one too many."""
+    with ScepServer(tmp_path_factory.mktemp("challenge") / "data", "p256") as server:
+        yield server
+        assert server.certificates() == []
+        assert server.secret not in server.stderr()
+
+
 @pytest.mark.parametrize(
     "challenge",
     [None, "", b"\x05\x00", "trailing-nul", b"\x02\x01\x05"],
     ids=["absent", "empty", "null", "trailing-nul", "integer"],
 )
-def test_wishes_without_the_challenge(tmp_path_factory: pytest.TempPathFactory, challenge):
-    """On a server of its own: wrong challenges are counted by source."""
-    with ScepServer(tmp_path_factory.mktemp("challenge") / "data", "p256") as server:
-        given = tlv(0x13, server.secret.encode() + b"\0") if challenge == "trailing-nul" else challenge
-        csr = certification_request(rsa_key(), name(MARK), challenge=given)
-        assert ask(server, csr).short == BAD_REQUEST
-        assert server.certificates() == []
-        log = server.stderr()
-        assert server.secret not in log
+def test_wishes_without_the_challenge(counted: ScepServer, challenge):
+    given = tlv(0x13, counted.secret.encode() + b"\0") if challenge == "trailing-nul" else challenge
+    csr = certification_request(rsa_key(), name(MARK), challenge=given)
+    assert ask(counted, csr).short == BAD_REQUEST
 
 
 @pytest.mark.parametrize("kind", [utf8, ia5, printable, lambda text: tlv(0x14, text.encode())])
