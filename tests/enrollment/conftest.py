@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scep_server.assembly import Plan, Site, default_integration, opened, quickstart_settings
+from scep_server.assembly.first_run import Plan, default_integration, quickstart_settings
 from scep_server.assembly.road import build_road
-from scep_server.assembly.site import utc_now
+from scep_server.assembly.site import Site, opened, utc_now
 from scep_server.audit import RefusalCoalescer
 from scep_server.config import Settings, load
 from scep_server.enrollment.limiter import ChallengeLimiter

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from scep_server.assembly import opened
-from scep_server.assembly.site import utc_now
+from scep_server.assembly.site import opened, utc_now
 from scep_server.config import Settings
 from scep_server.enrollment.approval import NotPendingError
 from scep_server.enrollment.reconcile import reconcile
