@@ -1,4 +1,4 @@
-"""What every test may ask for. Programs we did not write come from Debian packages; CI=true makes a missing one fail."""
+"""What every test may ask for. Other programs come from Debian packages; where CI=true a missing one fails the test."""
 
 from __future__ import annotations
 

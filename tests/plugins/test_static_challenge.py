@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from challenge_plugins.static import ALPHABET, PLUGIN, StaticChallenge
 
+from challenge_plugins.static import ALPHABET, PLUGIN, StaticChallenge
 from scep_server.errors import ConfigurationError, Reason, Refusal
 from scep_server.keyfile import SecretKeyFile
 from scep_server.types import Attempt, CertificationRequest, MessageType, Source
