@@ -36,6 +36,6 @@ def build_road(site: Site, refusals: Refusals, crls: CrlSource) -> Enrollment:
         crl_shards=ca.authority.crl_shards,
         scep_certificates=ca.scep_certificates,
         metrics=site.metrics,
-        pool=site.pool,
+        offload=site.offload,
         clock=utc_now,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from scep_server.audit import RefusalCoalescer
 from scep_server.ca import CaSet
 from scep_server.config import Settings
 from scep_server.enrollment.limiter import ChallengeLimiter
+from scep_server.enrollment.offload import Offload, here, on
 from scep_server.enrollment.refusals import Refusals
 from scep_server.errors import ScepServerError
 from scep_server.keyfile import SecretKeyFile, read_key
@@ -68,11 +70,9 @@ def serve(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> No
 def check_integrations(shared: Shared) -> None:
     """One complaint for the operator before anything serves: an integration that cannot authorise safely (N3)."""
     ledger = open_ledger(shared.settings.ledger.connection_url(), audit=open_audit(shared.settings))
-    pool = ThreadPoolExecutor(max_workers=1)
     try:
-        Site(shared.settings, ledger, shared.keys, pool).activate()
+        Site(shared.settings, ledger, shared.keys, here).activate()
     finally:
-        pool.shutdown()
         ledger.close()
 
 
@@ -81,6 +81,9 @@ async def worker(shared: Shared, number: int) -> Worker:
     shared.metrics.attach(number)
     made = Worker(shared)
     await made.start(first=number == 0)
+    # What is loaded now lives as long as the process: the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
     return made
 
 
@@ -91,8 +94,9 @@ class Worker:
         settings = shared.settings
         self._shared = shared
         self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="scep")
-        self._ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings))
-        self._site = Site(settings, self._ledger, shared.keys, self._pool, shared.metrics)
+        # The pages were checked once for all workers, before the fork.
+        self._ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
+        self._site = Site(settings, self._ledger, shared.keys, _offload(settings, self._pool), shared.metrics)
         self._site.ca = shared.ca
         self._crls = _crl_store(self._site, self._pool)
         self._publisher = _crl_publisher(self._site, self._pool, self._crls)
@@ -233,6 +237,11 @@ def _crl_publisher(site: Site, pool: Executor, store: CrlStore) -> CrlPublisher:
         published=store.offer,
         schedule=_crl_schedule(site.settings),
     )
+
+
+def _offload(settings: Settings, pool: Executor) -> Offload:
+    """A local SQLite file answers in microseconds; a database server may not answer at all."""
+    return here if settings.ledger.url.startswith("sqlite:") else on(pool)
 
 
 def _tls(settings: Settings) -> ServerCertificate | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import getpass
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from scep_server.ca import CaSet, load_ca, read_passphrase
 from scep_server.config import CaSettings, Settings
 from scep_server.enrollment.approval import Approval
 from scep_server.enrollment.issuing import Issuing
+from scep_server.enrollment.offload import Offload, on
 from scep_server.enrollment.reconcile import Reconciled, reconcile
 from scep_server.enrollment.registry import ActiveIntegration, Registry, activate
 from scep_server.enrollment.stored_requests import StoredRequests
@@ -70,12 +71,12 @@ class Site:
     """One process's parts. `ca` and what depends on it load on first use."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, keys: SecretKeyFile, pool: Executor, metrics: Metrics | None = None
+        self, settings: Settings, ledger: Ledger, keys: SecretKeyFile, offload: Offload, metrics: Metrics | None = None
     ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.keys = keys
-        self.pool = pool
+        self.offload = offload
         self.metrics = metrics or Metrics()
         self.registry = Registry()
         self.stored = StoredRequests(keys)
@@ -94,7 +95,7 @@ class Site:
             authority=self.ca.authority,
             stored=self.stored,
             metrics=self.metrics,
-            pool=self.pool,
+            offload=self.offload,
             clock=utc_now,
         )
 
@@ -157,10 +158,10 @@ class Site:
 async def opened(settings: Settings) -> AsyncIterator[Site]:
     """A Site for the time of a command. Raises ConfigurationError or LedgerUnusable."""
     keys = SecretKeyFile(read_key(settings.secrets.key_file))
-    ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings))
+    ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
     pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scep")
     try:
-        yield Site(settings, ledger, keys, pool)
+        yield Site(settings, ledger, keys, on(pool))
     finally:
         pool.shutdown()
         ledger.close()

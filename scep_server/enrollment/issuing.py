@@ -6,17 +6,15 @@ certificate; only then may anybody see it. Every step can be resumed by the same
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from cryptography import x509
 
 from scep_server.codec.names import rfc4514
 from scep_server.enrollment.authorization import Authorization
+from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, SerialCollision
@@ -37,8 +35,6 @@ from scep_server.types import (
     SealedRequest,
     Source,
 )
-
-T = TypeVar("T")
 
 MAX_SERIAL_COLLISIONS = 5
 """128 random bits do not collide; five in a row mean a broken random source, which is a fault, not bad luck."""
@@ -100,14 +96,14 @@ class Issuing:
         authority: CertificateAuthority,
         stored: StoredRequests,
         metrics: Metrics,
-        pool: Executor,
+        offload: Offload,
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._stored = stored
         self._metrics = metrics
         self._authority = authority
-        self._pool = pool
+        self._run = offload
         self._clock = clock
 
     async def open(
@@ -209,9 +205,6 @@ class Issuing:
             renews=authorization.renews,
             prepared=prepared,
         )
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def recorded_certificate(entry: Entry) -> Certificate:

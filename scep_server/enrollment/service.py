@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from datetime import datetime
-from typing import TypeVar
 
 from scep_server.codec.capabilities import ca_certs
 from scep_server.enrollment.answers import Answers
 from scep_server.enrollment.authorization import authorise
 from scep_server.enrollment.issuing import Candidate, Issuing, new_candidate
+from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.queries import CrlSource, polled_entry, queried_certificate, queried_crl
 from scep_server.enrollment.reading import Application, Query, Reader, query_encryption
 from scep_server.enrollment.refusals import Refusals
@@ -22,8 +20,6 @@ from scep_server.errors import Fault, Malformed, Reason, Refusal
 from scep_server.interfaces import CertificateAuthority, Issuances
 from scep_server.metrics import Metrics
 from scep_server.types import Attempt, Entry, EntryState, MessageType, ReplyEncryption, ReplyTo, Source
-
-T = TypeVar("T")
 
 
 class Enrollment:
@@ -44,7 +40,7 @@ class Enrollment:
         crl_shards: int,
         scep_certificates: Sequence[bytes],
         metrics: Metrics,
-        pool: Executor,
+        offload: Offload,
         clock: Callable[[], datetime],
     ) -> None:
         self._registry = registry
@@ -61,7 +57,7 @@ class Enrollment:
         self._chain_body = ca_certs(scep_certificates)
         self._single_body = ca_certs(scep_certificates[:1])
         self._metrics = metrics
-        self._pool = pool
+        self._run = offload
         self._clock = clock
 
     def ca_caps(self, integration: str) -> bytes:
@@ -185,6 +181,3 @@ class Enrollment:
             return self._answers.success(query.sealed.reply_to, certificate, encryption)
         crl = queried_crl(self._ledger, self._crls, asked, issuer_id, subject, self._crl_shards)
         return self._answers.crl(query.sealed.reply_to, crl, encryption)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
