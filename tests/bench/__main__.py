@@ -12,8 +12,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -40,15 +41,18 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def run_ours(
-    devices: list[PooledDevice], key_type: str = "rsa2048", *, pinned: bool = True, prepared: Path | None = None
-) -> Figures:
-    """One run against quickstart on a fresh data directory, or on a prepared one."""
+def run_ours(devices: list[PooledDevice], key_type: str = "rsa2048", *, prepared: Path | None = None) -> Figures:
+    """One run against quickstart on a fresh data directory, or on a prepared one; one worker on one core."""
     with scratch() as place:
         data = prepared or place / "data"
-        server = ScepServer(data, key_type, CHALLENGE, prefix=PINNED if pinned else ())
-        with server:
-            return measure(server, server.ca_certificates()[1], devices, "1" if pinned else "0,1")
+        with ScepServer(data, key_type, CHALLENGE, prefix=PINNED) as server:
+            return measure(server, server.ca_certificates()[1], devices)
+
+
+def run_on_both_cores(devices: list[PooledDevice]) -> Figures:
+    """One run of two workers, which share both cores with the generator."""
+    with scratch() as place, ScepServer(place / "data", "rsa2048", CHALLENGE, arguments=("--workers", "2")) as server:
+        return measure(server, server.ca_certificates()[1], devices, "0,1")
 
 
 def run_peer(devices: list[PooledDevice]) -> Figures:
@@ -71,21 +75,21 @@ def show(label: str, runs: list[Figures]) -> None:
     )
 
 
-def target(text: str, value: float, bound: float, *, at_least: bool = True) -> None:
-    """One line of the targets, met or not."""
+def target(text: str, values: Sequence[float], bound: float, *, at_least: bool = True) -> None:
+    """One line of the targets, met or not, by the median; the spread tells what it is worth."""
+    value = statistics.median(values)
     met = value >= bound if at_least else value <= bound
     print(
-        f"  {'met ' if met else 'MISS'} {text}: {value:.2f} (target {'>=' if at_least else '<='} {bound})", flush=True
+        f"  {'met ' if met else 'MISS'} {text}: {value:.2f} ({min(values):.2f}..{max(values):.2f}), "
+        f"target {'>=' if at_least else '<='} {bound}",
+        flush=True,
     )
 
 
-def show_ceiling(kind: str, top: ceiling.Ceiling) -> None:
+def show_ceiling(kind: str, tops: Sequence[ceiling.Ceiling]) -> None:
     """One line, beside the servers'."""
-    print(f"{f'ceiling, {kind} CA':<26} {top.rate:7.1f}/s{'':>44}CPU {top.cpu:5.2f} ms  (private-key operations alone)")
-
-
-def median_rate(runs: list[Figures]) -> float:
-    return statistics.median(run.rate for run in runs)
+    rate, cpu = statistics.median(top.rate for top in tops), statistics.median(top.cpu for top in tops)
+    print(f"{f'ceiling, {kind} CA':<26} {rate:7.1f}/s{'':>44}CPU {cpu:5.2f} ms  (private-key operations alone)")
 
 
 def describe_machine() -> None:
@@ -101,42 +105,61 @@ def describe_machine() -> None:
     print(f"peer: Debian scepserver {peer}; server on core 0, generator on core 1, 8 keep-alive clients, POST")
 
 
+@dataclass
+class Round:
+    """One turn A B A B: runs that are compared with each other stand side by side in time."""
+
+    ours: Figures
+    ceiling: ceiling.Ceiling
+    both: Figures
+    curve: Figures
+    curve_ceiling: ceiling.Ceiling
+
+
 def compare(devices: list[PooledDevice], rounds: int, seconds: float, only: str | None) -> list[Figures]:
-    """A B A B, the ceiling beside them, then the P-256 line and the unpinned one. Gives our runs."""
-    ours: list[Figures] = []
+    """Rounds of every kind, then the medians, then ratio by ratio the targets. Gives our runs."""
+    turns: list[Round] = []
     peers: list[Figures] = []
     for _ in range(rounds):
-        if only in (None, "ours"):
-            ours.append(run_ours(devices))
-        if only in (None, "peer"):
+        if only != "peer":
+            turns.append(
+                Round(
+                    ours=run_ours(devices),
+                    ceiling=ceiling.on_core(0, "rsa2048", seconds),
+                    both=run_on_both_cores(devices),
+                    curve=run_ours(devices, "p256"),
+                    curve_ceiling=ceiling.on_core(0, "p256", seconds),
+                )
+            )
+        if only != "ours":
             peers.append(run_peer(devices))
-    top = ceiling.on_core(0, "rsa2048", seconds)
-    show_ceiling("RSA-2048", top)
     if peers:
         show("scepserver, RSA-2048 CA", peers)
-    if not ours:
-        return ours
-    show("scep-server, RSA-2048 CA", ours)
-    curve = [run_ours(devices, "p256") for _ in range(rounds)]
-    show("scep-server, P-256 CA", curve)
-    top_curve = ceiling.on_core(0, "p256", seconds)
-    show_ceiling("P-256", top_curve)
-    both = [run_ours(devices, pinned=False) for _ in range(rounds)]
-    show("scep-server, both cores", both)
+    if not turns:
+        return []
+    show("scep-server, RSA-2048 CA", [turn.ours for turn in turns])
+    show_ceiling("RSA-2048", [turn.ceiling for turn in turns])
+    show("scep-server, P-256 CA", [turn.curve for turn in turns])
+    show_ceiling("P-256", [turn.curve_ceiling for turn in turns])
+    show("scep-server, both cores", [turn.both for turn in turns])
+    judge(turns, peers)
+    return [run for turn in turns for run in (turn.ours, turn.curve, turn.both)]
+
+
+def judge(turns: list[Round], peers: list[Figures]) -> None:
+    """The targets, each a median of ratios within a round, with their spread."""
     print("targets")
     if peers:
-        ratios = [mine.rate / theirs.rate for mine, theirs in zip(ours, peers, strict=True)]
-        spread = f"{min(ratios):.2f}..{max(ratios):.2f}"
-        target(f"times scepserver (spread {spread})", statistics.median(ratios), 2.5)
-    target("share of the ceiling", median_rate(ours) / top.rate, 0.6)
-    busy = statistics.median(run.cpu for run in ours)
-    print(f"       by CPU time, which others on the machine do not touch: {top.cpu / busy:.2f}")
-    target("memory, MiB", max(run.memory for run in ours), 150, at_least=False)
-    target("errors and duplicate serials", sum(run.failures + run.duplicates for run in ours), 0, at_least=False)
-    target("both cores, times pinned", median_rate(both) / median_rate(ours), 1.3)
-    cpu = [statistics.median(run.cpu for run in runs) for runs in (both, ours)]
-    target("both cores, CPU per enrolment over pinned", cpu[0] / cpu[1], 1.1, at_least=False)
-    return [*ours, *curve, *both]
+        target("times scepserver", [turn.ours.rate / peer.rate for turn, peer in zip(turns, peers, strict=True)], 2.5)
+    target("share of the ceiling", [turn.ours.rate / turn.ceiling.rate for turn in turns], 0.6)
+    by_cpu = [turn.ceiling.cpu / turn.ours.cpu for turn in turns]
+    print(f"       by CPU time, which others on the machine touch less: {statistics.median(by_cpu):.2f}")
+    runs = [run for turn in turns for run in (turn.ours, turn.curve, turn.both)]
+    target("memory, MiB", [turn.ours.memory for turn in turns], 150, at_least=False)
+    target("errors and duplicate serials", [run.failures + run.duplicates for run in runs], 0, at_least=False)
+    target("both cores, times pinned", [turn.both.rate / turn.ours.rate for turn in turns], 1.3)
+    ratios = [turn.both.cpu / turn.ours.cpu for turn in turns]
+    target("both cores, CPU per enrolment over pinned", ratios, 1.1, at_least=False)
 
 
 def compare_full(devices: list[PooledDevice], empty: list[Figures], count: int) -> list[Figures]:
@@ -146,10 +169,10 @@ def compare_full(devices: list[PooledDevice], empty: list[Figures], count: int) 
         with ScepServer(data, "rsa2048", CHALLENGE) as server:
             issuing = x509.load_der_x509_certificate(server.ca_certificates()[1]).public_key()
         populate(data / "ledger.sqlite3", count, issuer_id=sha256_hex(spki(issuing))[:16])
-        full = [run_ours(devices, prepared=data)]
+        full = [run_ours(devices, prepared=data) for _ in empty]
     show(f"scep-server, {count} kept", full)
     p99 = statistics.median(run.p99 for run in empty)
-    target(f"p99 with {count} certificates over empty", full[0].p99 / p99, 1.3, at_least=False)
+    target(f"p99 with {count} certificates over empty", [run.p99 / p99 for run in full], 1.3, at_least=False)
     return full
 
 
@@ -170,7 +193,7 @@ def main() -> int:
     if options.only in (None, "peer", "ours"):
         runs = compare(devices, options.rounds, 1.0 if options.quick else 5.0, options.only)
     if options.only in (None, "full"):
-        empty = runs[: options.rounds] or [run_ours(devices) for _ in range(options.rounds)]
+        empty = [run_ours(devices) for _ in range(options.rounds)]
         runs = runs + compare_full(devices, empty, 20_000 if options.quick else MILLION)
     bad = sum(run.failures + run.duplicates for run in runs)
     if options.only in (None, "oracle"):
