@@ -1,7 +1,7 @@
 """The sockets: what one room asks of another, one small protocol a caller.
 
-Methods marked *blocking* do CPU work or a short read and are called on a pool thread, never on the event loop; the
-rest are coroutines. Absence is None, a decided no is a Refusal, "cannot tell now" is a Fault.
+Methods marked *blocking* do CPU work or a short read; enrollment/offload.py says on which thread. The rest are
+coroutines. Absence is None, a decided no is a Refusal, "cannot tell now" is a Fault.
 """
 
 from __future__ import annotations
