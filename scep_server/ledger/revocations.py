@@ -46,8 +46,8 @@ class RevocationsPart:
         return await self._writer.run(work, events)
 
     def revoked(self, issuer_id: str, shard: int, at: datetime) -> Iterable[RevokedCertificate]:
-        """Blocking read. What the CRL of `at` lists: an entry stays until it stood on a CRL made after its certificate
-        ended (RFC 5280 section 3.3, R79).
+        """Blocking read. What the CRL of `at` lists: every revocation on record, whatever its time (hosts' clocks
+        differ), until it stood on a CRL made after its certificate ended (RFC 5280 section 3.3, R79).
         """
         key = {"issuer_id": issuer_id, "shard": shard, "at": micros(at)}
         rows = self._reader.read(lambda session: session.all(session.sql.revoked, key))
@@ -66,19 +66,24 @@ class RevocationsPart:
         return None if row is None else crl_of(row)
 
     async def publish_crl(self, crl: Crl, mark: int, events: Sequence[Event]) -> bool:
-        """False when this or a higher number is there already (K11)."""
+        """False when this or a higher number is there already, or one that covers more revocations (K11): a publisher
+        that was slow to sign must not put an older list over a newer one.
+        """
         parameters = crl_parameters(crl, mark)
         shard = {"issuer_id": crl.issuer_id, "shard": crl.shard}
 
         def work(session: Session) -> Done[bool]:
             # The CRL's own mark row is the lock that keeps two publishers of one shard apart on PostgreSQL.
             session.execute(session.sql.raise_mark, {"name": f"crl:{crl.issuer_id}:{crl.shard}"})
-            newest = session.one(session.sql.newest_crl, shard)
-            if newest is not None and crl_of(newest)[0].number >= crl.number:
-                return Done(value=False, wrote=False)
+            row = session.one(session.sql.newest_crl, shard)
+            before = crl.number
+            if row is not None:
+                newest, covered = crl_of(row)
+                if newest.number >= crl.number or covered > mark:
+                    return Done(value=False, wrote=False)
+                before = newest.number
             session.execute(session.sql.add_crl, parameters).fetchall()
             # The one before stays, for whoever compares; older ones have told all they had to tell.
-            before = crl_of(newest)[0].number if newest is not None else crl.number
             session.execute(session.sql.prune_crls, {**shard, "number": before})
             return Done(value=True)
 

@@ -186,7 +186,8 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
 def _revocation(dialect: Dialect) -> dict[str, ClauseElement]:
     upsert = _insert_for(dialect)
     shard = (crl.c.issuer_id == bindparam("issuer_id"), crl.c.shard == bindparam("shard"))
-    # An entry leaves only after it stood on a CRL made after its certificate ended (RFC 5280 section 3.3, R79).
+    # An entry leaves only after it stood on a CRL made after its certificate ended (RFC 5280 section 3.3, R79). One
+    # revoked after `at` is listed too: the clock of the host that revoked it may be ahead of the publisher's.
     last_listing = (
         select(func.max(crl.c.this_update)).where(*shard, crl.c.this_update < bindparam("at")).scalar_subquery()
     )
@@ -204,7 +205,6 @@ def _revocation(dialect: Dialect) -> dict[str, ClauseElement]:
             entry.c.issuer_id == bindparam("issuer_id"),
             entry.c.crl_shard == bindparam("shard"),
             text("revoked_at IS NOT NULL"),
-            entry.c.revoked_at <= bindparam("at"),
             entry.c.not_after >= func.coalesce(last_listing, literal_column("0")),
         )
         .order_by(entry.c.revoked_at, entry.c.serial),

@@ -356,6 +356,21 @@ class Revoking:
         assert done.count(True) == len(kinds(ledgers[0])) <= 20
         assert not await ledgers[1].publish_crl(crls[0], 6, ())
 
+    async def test_slow_publisher_does_not_put_an_older_list_over_a_newer_one(self, ledger: Ledger) -> None:
+        newer, slow = (Crl(ISSUER, 0, number, NOW, NOW, bytes([number])) for number in (7, 8))
+        assert await ledger.publish_crl(newer, 5, told("crl"))
+        assert not await ledger.publish_crl(slow, 4, told("crl"))
+        assert ledger.newest_crl(ISSUER, 0) == (newer, 5)
+        assert await ledger.publish_crl(slow, 5, told("crl"))
+        assert len(kinds(ledger)) == 2
+
+    async def test_revocation_by_a_clock_that_is_ahead_is_listed_at_once(self, ledger: Ledger) -> None:
+        entry = await issue(ledger)
+        assert entry.serial is not None
+        ahead = NOW + timedelta(minutes=10)
+        await ledger.revoke(ISSUER, entry.serial, ReasonFlags.key_compromise, ahead, ())
+        assert [(line.serial, line.revoked_at) for line in ledger.revoked(ISSUER, 0, NOW)] == [(entry.serial, ahead)]
+
 
 class Configured:
     """Integrations."""
