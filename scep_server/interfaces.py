@@ -180,8 +180,12 @@ class Issuances(Protocol):
         """
         ...
 
-    async def approve(self, entry_id: int, prepared: Prepared, events: Sequence[Event]) -> Intent | None:
-        """COMMIT 1 of a pending entry: pending -> intended. None when it is no longer pending (somebody was faster)."""
+    async def approve(
+        self, entry_id: int, prepared: Prepared, events: Sequence[Event], pickup_until: datetime | None = None
+    ) -> Intent | None:
+        """COMMIT 1 of a pending entry: pending -> intended. None when it is no longer pending (somebody was faster).
+        pickup_until, when given, replaces the entry's: until then the device's poll gets the certificate.
+        """
         ...
 
     async def reject(self, entry_id: int, note: str, events: Sequence[Event]) -> bool:

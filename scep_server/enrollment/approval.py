@@ -7,7 +7,7 @@ and the compare-and-set on the pending row lets one of many approvers win.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scep_server.enrollment.issuing import MAX_SERIAL_COLLISIONS, Issuing
 from scep_server.enrollment.registry import Registry
@@ -65,11 +65,13 @@ class Approval:
             forbidden_keys=self._forbidden_keys,
             forbidden_subjects=self._forbidden_subjects,
         )
+        # Counted from now: after an approval on the last day the device still has to come and poll.
+        pickup_until = now + timedelta(seconds=active.options.pending_window)
         for _ in range(MAX_SERIAL_COLLISIONS):
             prepared = self._authority.prepare(order)
             event = _decided("request.approved", entry, now, operator, serial=f"{prepared.serial:x}")
             try:
-                intent = await self._ledger.approve(entry_id, prepared, (event,))
+                intent = await self._ledger.approve(entry_id, prepared, (event,), pickup_until)
             except SerialCollision:
                 continue
             if intent is None:

@@ -157,6 +157,21 @@ async def test_a_pending_request_expires(walk: Walk, device: Device) -> None:
         await site.approve(entry.id)
 
 
+async def test_a_late_approval_leaves_the_device_time_to_poll(walk: Walk, device: Device) -> None:
+    await walk.site.integrations.set("default", {"approval": "manual", "pending_window": "60"})
+    walk.site.activate()
+    await walk.send(walk.request(device, "t-1"))
+    (pending,) = walk.site.ledger.entries()
+    approval = walk.site._approval
+    approval._clock = lambda: pending.pickup_until - timedelta(seconds=1)
+    await approval.approve(pending.id, "operator")
+    poll = message(device, None, attributes_of("20", "t-1"))
+    walk.road._clock = lambda: pending.pickup_until + timedelta(seconds=30)
+    assert (await walk.send(poll)).status == "SUCCESS"
+    walk.road._clock = lambda: pending.pickup_until + timedelta(seconds=60)
+    assert (await walk.send(poll)).status == "FAILURE"
+
+
 async def test_guessing_is_limited_and_the_right_challenge_is_still_heard(walk: Walk, device: Device) -> None:
     for number in range(5):
         wrong = walk.request(device, f"w-{number}", challenge=f"wrong-guess-{number:04d}")
