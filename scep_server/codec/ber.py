@@ -38,7 +38,8 @@ def guard(
 
     Raises TooLarge beyond max_size bytes, Malformed for anything else: every byte is accounted for, nothing is parsed.
     """
-    _scan(data, max_size, max_depth, max_elements)
+    if not _glance(data, max_size, max_depth, max_elements):
+        _scan(data, max_size, max_depth, max_elements)
 
 
 def to_der(data: bytes, *, max_size: int = MAX_SIZE) -> bytes:
@@ -47,7 +48,7 @@ def to_der(data: bytes, *, max_size: int = MAX_SIZE) -> bytes:
     The members of certificates [0] and crls [1] and the bytes of every OCTET STRING stay as they are. Raises Malformed
     and TooLarge as `guard` does.
     """
-    strict, wrapped = _scan(data, max_size, MAX_DEPTH, MAX_ELEMENTS)
+    strict, wrapped = _glance(data, max_size, MAX_DEPTH, MAX_ELEMENTS) or _scan(data, max_size, MAX_DEPTH, MAX_ELEMENTS)
     signed = data.find(_SIGNED_DATA, 0, _OUTER_TYPE_BEFORE) >= 0
     # In DER the eContent of a SignedData is the one OCTET STRING in a [0]; another is an implicit string in pieces.
     if strict and wrapped <= signed:
@@ -56,6 +57,81 @@ def to_der(data: bytes, *, max_size: int = MAX_SIZE) -> bytes:
     shape = _ENVELOPED_INFO if enveloped else _SIGNED_INFO if signed else _ANY
     out, _ = _convert(data, 0, shape)
     return data if out == data else out
+
+
+_LEAF, _PLAIN, _LOOK, _UNSURE = range(4)
+
+
+def _treatment(tag: int) -> int:
+    """What `_glance` does with an element of this tag: skip it, go in, look closer, or leave it to `_scan`."""
+    if not tag or tag & 0x1F == 0x1F:
+        return _UNSURE
+    if not tag & _CONSTRUCTED:
+        return _LEAF
+    if tag in {_SET, 0xA0}:
+        return _LOOK
+    return _PLAIN if tag == _SEQUENCE or tag >= 0x40 else _UNSURE
+
+
+_TREATMENTS: Final = bytes(map(_treatment, range(256)))
+
+
+def _glance(  # noqa: C901  one loop without calls, as in `_scan`
+    data: bytes, max_size: int, max_depth: int, max_elements: int
+) -> tuple[bool, int] | None:
+    """What `_scan` says of data that is DER throughout and within the limits; None when it must be asked.
+
+    Most messages are DER, and half the tests of the thorough loop are for BER. Nothing passes here that does not pass
+    there: an indefinite, overlong or too great length, or anything else out of the ordinary, is left to it.
+    """
+    size = end = len(data)
+    if size > max_size or not data or not data[0] & _CONSTRUCTED:
+        return None
+    sets: list[tuple[int, int]] = []
+    ends: list[int] = []
+    position = count = wrapped = 0
+    try:
+        while True:
+            while position < end:
+                tag, length = data[position], data[position + 1]
+                position += 2
+                count += 1
+                if length >= 0x80:
+                    if length == 0x81:
+                        length, least = data[position], 0x80
+                        position += 1
+                    elif length == 0x82:
+                        length, least = data[position] << 8 | data[position + 1], 0x100
+                        position += 2
+                    else:
+                        return None
+                    if length < least:
+                        return None
+                treatment = _TREATMENTS[tag]
+                if not treatment:
+                    position += length  # beyond the end shows below
+                    continue
+                after = position + length
+                if treatment == _UNSURE or after > end or len(ends) >= max_depth:
+                    return None
+                ends.append(end)
+                end = after
+                if treatment == _LOOK:
+                    if tag == _SET:
+                        if length > 2 and position + 2 + data[position + 1] != after:
+                            sets.append((position, after))
+                    elif data[position : position + 1] in _OCTET_STRINGS:
+                        wrapped += 1
+            if position != end:
+                return None
+            end = ends.pop()
+            if not ends:
+                break
+    except IndexError:
+        return None
+    if position != size or count > max_elements:
+        return None
+    return all(_is_sorted(data, start, after) for start, after in sets), wrapped
 
 
 def _scan(  # noqa: C901, PLR0915  one loop without calls: it sees every byte of every message

@@ -94,6 +94,30 @@ def test_any_bytes_raise_only_malformed(data: bytes) -> None:
             continue
 
 
+_PIECES = [b"\x30", b"\x31", b"\xa0", b"\x80", b"\x04", b"\x24", b"\x1f", b"\0", b"\1", b"\2", b"\3", b"\x81", b"\x82"]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.one_of(st.lists(st.sampled_from(_PIECES)).map(b"".join), st.tuples(st.integers(0, 5), st.integers(0))))
+def test_what_the_glance_passes_the_thorough_look_passes_too(data: bytes | tuple[int, int]) -> None:
+    if isinstance(data, tuple):
+        number, seed = data
+        changed = bytearray(messages()[number])
+        random = Random(seed)
+        for _ in range(random.randrange(3)):
+            changed[random.randrange(len(changed))] = random.randrange(256)
+        data = bytes(changed)
+    limits = ber.MAX_SIZE, 12, 140
+    seen = ber._glance(data, *limits)
+    if seen is not None:
+        assert ber._scan(data, *limits) == seen
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_glance_is_enough_for_der(number: int) -> None:
+    assert ber._glance(messages()[number], ber.MAX_SIZE, ber.MAX_DEPTH, ber.MAX_ELEMENTS) is not None
+
+
 HOSTILE = {
     "30 80": b"\x30\x80" * 32768,
     "tiny sets": element(0x30, b"\x31\x00" * 32000),
