@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import psycopg
@@ -19,12 +19,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from scep_server.errors import ConfigurationError
-from scep_server.ledger.statements import Statements, compile_statements
+from scep_server.ledger.statements import Parameters, Statement, Statements, compile_statements
 
 BUSY_SECONDS: Final = 5
 """How long a locked database is waited for; then 503."""
 
 DatabaseError = (sqlite3.Error, psycopg.Error)
+
+NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
 
 class Trouble(enum.Enum):
@@ -74,44 +76,61 @@ def describe(error: Exception) -> str:
 class Session:
     """One driver connection in autocommit mode. Not for two threads at once."""
 
-    def __init__(self, connection: DBAPIConnection, statements: Statements, begin: str) -> None:
+    def __init__(self, connection: DBAPIConnection, statements: Statements, is_sqlite: bool) -> None:
         self._connection = connection
-        self._begin = begin
+        self._is_sqlite = is_sqlite
         self.sql = statements
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> DBAPICursor:
-        """Run one statement."""
+    def command(self, text: str) -> DBAPICursor:
+        """Run SQL that takes no parameters."""
         cursor = self._connection.cursor()
-        cursor.execute(sql, parameters or ())
+        cursor.execute(text)
         return cursor
 
-    def one(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any] | None:
+    def one(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> Sequence[Any] | None:
         """First row, or None. The statement is finished either way."""
-        cursor = self.execute(sql, parameters)
+        cursor = self._run(statement, parameters)
         row = cursor.fetchone()
         cursor.close()
         return cast("Sequence[Any] | None", row)
 
-    def all(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+    def all(self, statement: Statement, parameters: Parameters = NO_PARAMETERS) -> Sequence[Sequence[Any]]:
         """All rows."""
-        return cast("Sequence[Sequence[Any]]", self.execute(sql, parameters).fetchall())
+        return cast("Sequence[Sequence[Any]]", self._run(statement, parameters).fetchall())
 
-    def insert(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Run one statement for many parameter sets."""
-        self._connection.cursor().executemany(sql, list(rows))
+    def change(self, statement: Statement, parameters: Parameters) -> bool:
+        """Run an INSERT, UPDATE or DELETE; True when it touched a row."""
+        return self._run(statement, parameters).rowcount > 0
+
+    def insert(self, statement: Statement, parameters: Parameters) -> int | None:
+        """Run an INSERT that makes an id; None when a unique key was taken."""
+        cursor = self._run(statement, parameters)
+        if self._is_sqlite:
+            return cursor.lastrowid if cursor.rowcount > 0 else None
+        row = cursor.fetchone()
+        return None if row is None else row[0]
+
+    def insert_all(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        """Run an INSERT of whole rows: the values in the order of the table's columns."""
+        self._connection.cursor().executemany(statement.text, rows)
+
+    def _run(self, statement: Statement, parameters: Parameters) -> DBAPICursor:
+        cursor = self._connection.cursor()
+        cursor.execute(statement.text, statement.values(parameters))
+        return cursor
 
     def begin(self) -> None:
         """Start a write transaction; SQLite takes its write lock here, so no lock is ever upgraded (F4)."""
-        self.execute(self._begin)
+        self.command("BEGIN IMMEDIATE" if self._is_sqlite else "BEGIN")
 
     def commit(self) -> None:
         """COMMIT; an error leaves the outcome to be found out."""
-        self.execute("COMMIT")
+        self.command("COMMIT")
 
     def rollback(self) -> None:
         """ROLLBACK; does not raise, a broken connection is rolled back by its end."""
         with contextlib.suppress(*DatabaseError):
-            self.execute("ROLLBACK")
+            self.command("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection."""
@@ -138,7 +157,7 @@ class Database:
         proxied.detach()
         if not self.is_sqlite:
             connection.autocommit = True
-        return Session(connection, self.statements, "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+        return Session(connection, self.statements, self.is_sqlite)
 
 
 def _checked(text: str) -> URL:
@@ -163,7 +182,6 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(database=uri, query={"mode": "rw", "uri": "true"}),
         poolclass=NullPool,
-        paramstyle="named",
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
     )
 
@@ -198,7 +216,7 @@ def _postgresql_engine(url: URL) -> Engine:
         "keepalives_idle": 10,
         **url.query,
     }
-    engine = create_engine(url.set(query={}), poolclass=NullPool, connect_args=arguments)
+    engine = create_engine(url.set(query={}), poolclass=NullPool, paramstyle="format", connect_args=arguments)
 
     @event.listens_for(engine, "connect")
     def _durable(connection: Any, _record: object) -> None:

@@ -43,11 +43,11 @@ class IntegrationsPart:
                 _add(session, name, parameters)
             else:
                 change = {**parameters, "of_name": name, "expected": expected_version}
-                if session.one(session.sql.replace_integration, change) is None:
+                if not session.change(session.sql.replace_integration, change):
                     raise ConfigurationError(
                         f"integration {name} was changed or deleted meanwhile: look at it again, then repeat the change"
                     )
-            session.execute(session.sql.raise_mark, MARK)
+            session.change(session.sql.raise_mark, MARK)
             return Done(None)
 
         await self._writer.run(work, events)
@@ -56,9 +56,9 @@ class IntegrationsPart:
         """False when there is none of this name."""
 
         def work(session: Session) -> Done[bool]:
-            found = session.one(session.sql.delete_integration, {"of_name": name}) is not None
+            found = session.change(session.sql.delete_integration, {"of_name": name})
             if found:
-                session.execute(session.sql.raise_mark, MARK)
+                session.change(session.sql.raise_mark, MARK)
             return Done(found, wrote=found)
 
         return await self._writer.run(work, events)
@@ -66,7 +66,7 @@ class IntegrationsPart:
 
 def _add(session: Session, name: str, parameters: dict[str, object]) -> None:
     try:
-        session.execute(session.sql.add_integration, parameters)
+        session.change(session.sql.add_integration, parameters)
     except DatabaseError as error:
         if trouble_of(error) is Trouble.UNIQUE:
             raise ConfigurationError(

@@ -77,7 +77,7 @@ class IssuancesPart:
 
         def work(session: Session) -> Done[bool]:
             try:
-                moved = session.one(session.sql.approve, parameters) is not None
+                moved = session.change(session.sql.approve, parameters)
             except DatabaseError as error:
                 if trouble_of(error) is Trouble.UNIQUE:
                     raise SerialCollision(parameters["serial"]) from error
@@ -90,8 +90,8 @@ class IssuancesPart:
         """Pending -> failed. False when it is no longer pending."""
 
         def work(session: Session) -> Done[bool]:
-            row = session.one(session.sql.reject, {"entry_id": entry_id, "note": storable(note)})
-            return Done(row is not None, entry_id, wrote=row is not None)
+            rejected = session.change(session.sql.reject, {"entry_id": entry_id, "note": storable(note)})
+            return Done(rejected, entry_id, wrote=rejected)
 
         return await self._writer.run(work, events)
 
@@ -139,10 +139,10 @@ class IssuancesPart:
 
     async def fail(self, entry_id: int, note: str, events: Sequence[Event]) -> None:
         """Pending or intended -> failed; anything else stays as it is and nothing is recorded."""
+        change = {"entry_id": entry_id, "note": storable(note)}
 
         def work(session: Session) -> Done[None]:
-            row = session.one(session.sql.fail, {"entry_id": entry_id, "note": storable(note)})
-            return Done(None, entry_id, wrote=row is not None)
+            return Done(None, entry_id, wrote=session.change(session.sql.fail, change))
 
         await self._writer.run(work, events)
 
@@ -167,21 +167,20 @@ def _intent(entry_id: int, prepared: Prepared) -> Intent:
 
 
 def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tuple[Entry, bool]]:
-    row = session.one(session.sql.open_entry, parameters)
-    if row is None:
+    entry_id = session.insert(session.sql.open_entry, parameters)
+    if entry_id is None:
         # Either the transaction has an entry already, or the serial is taken.
         found = session.one(session.sql.newest_entry_for_update, parameters)
         if found is not None:
             current = entry_of(found)
             if _stands(current, opening):
                 return Done((current, True), current.id, wrote=False)
-            session.execute(session.sql.retire_entry, {"entry_id": current.id})
-            row = session.one(session.sql.open_entry, parameters)
-    if row is None:
+            session.change(session.sql.retire_entry, {"entry_id": current.id})
+            entry_id = session.insert(session.sql.open_entry, parameters)
+    if entry_id is None:
         raise SerialCollision(parameters["serial"])
-    entry_id = row[0]
     for mac in opening.consumes:
-        if session.one(session.sql.spend, {"mac": mac, "entry_id": entry_id}) is None:
+        if not session.change(session.sql.spend, {"mac": mac, "entry_id": entry_id}):
             raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
     return Done((opened_entry(entry_id, opening, parameters), False), entry_id)
 

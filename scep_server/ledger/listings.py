@@ -9,6 +9,7 @@ from typing import Any
 from scep_server.audit import AuditRow
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import entry_of, serial_text
+from scep_server.ledger.statements import Statement
 from scep_server.types import Entry, EntryState
 
 UNFINISHED_STATES = frozenset({EntryState.PENDING, EntryState.INTENDED, EntryState.SIGNED})
@@ -27,13 +28,13 @@ class ListingsPart:
             if (states is None or entry.state in states) and (integration is None or entry.integration == integration):
                 yield entry
 
-    def _pages(self, statement: str) -> Iterator[Entry]:
+    def _pages(self, statement: Statement) -> Iterator[Entry]:
         after = 0
         while rows := self._page(statement, after):
             yield from map(entry_of, rows)
             after = rows[-1][0]
 
-    def _page(self, statement: str, after: int) -> Sequence[Sequence[Any]]:
+    def _page(self, statement: Statement, after: int) -> Sequence[Sequence[Any]]:
         return self._reader.read(lambda session: session.all(statement, {"after": after}))
 
     def entry(self, entry_id: int) -> Entry | None:

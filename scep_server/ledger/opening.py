@@ -120,8 +120,8 @@ def _create_sqlite(path: Path) -> None:
     try:
         database = Database(f"sqlite:///{new}")
         session = database.session()
-        session.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        session.execute("PRAGMA journal_mode=WAL")
+        session.command(f"PRAGMA application_id={APPLICATION_ID}")
+        session.command("PRAGMA journal_mode=WAL")
         _upgrade(database)
         session.begin()
         _write_meta(session)
@@ -146,7 +146,8 @@ def _open_postgresql(database: Database, initialise: bool) -> str:
     name = f"database {database.url.database!r}"
     session = database.session()
     try:
-        tables = {row[0] for row in session.all("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
+        found = session.command("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
+        tables = {row[0] for row in found}
         if not tables:
             if not initialise:
                 raise LedgerUnusable(f"{name} is empty: {INITIALISE}")
@@ -168,7 +169,7 @@ def _open_postgresql(database: Database, initialise: bool) -> str:
 
 def _version(session: Session, name: str) -> str:
     try:
-        row = session.one("SELECT version_num FROM alembic_version")
+        row = session.command("SELECT version_num FROM alembic_version").fetchone()
     except DatabaseError as error:
         if "alembic_version" not in str(error):
             raise
@@ -195,7 +196,7 @@ def _write_meta(session: Session) -> None:
         ("ledger_id", secrets.token_hex(16)),
         ("created_at", datetime.now(UTC).isoformat()),
     ):
-        session.execute(session.sql.add_meta, {"name": name, "value": value})
+        session.change(session.sql.add_meta, {"name": name, "value": value})
 
 
 def _ledger_id(session: Session, name: str) -> str:

@@ -35,7 +35,7 @@ class RevocationsPart:
             row = session.one(session.sql.revoke, change)
             if row is not None:
                 entry = entry_of(row)
-                session.execute(session.sql.raise_mark, {"name": _mark_name(issuer_id, entry.crl_shard or 0)})
+                session.change(session.sql.raise_mark, {"name": _mark_name(issuer_id, entry.crl_shard or 0)})
                 return Done(entry, entry.id)
             row = session.one(session.sql.entry_by_serial, {"issuer_id": issuer_id, "serial": serial_text(serial)})
             if row is None:
@@ -74,7 +74,7 @@ class RevocationsPart:
 
         def work(session: Session) -> Done[bool]:
             # The CRL's own mark row is the lock that keeps two publishers of one shard apart on PostgreSQL.
-            session.execute(session.sql.raise_mark, {"name": f"crl:{crl.issuer_id}:{crl.shard}"})
+            session.change(session.sql.raise_mark, {"name": f"crl:{crl.issuer_id}:{crl.shard}"})
             row = session.one(session.sql.newest_crl, shard)
             before = crl.number
             if row is not None:
@@ -82,9 +82,9 @@ class RevocationsPart:
                 if newest.number >= crl.number or covered > mark:
                     return Done(value=False, wrote=False)
                 before = newest.number
-            session.execute(session.sql.add_crl, parameters).fetchall()
+            session.change(session.sql.add_crl, parameters)
             # The one before stays, for whoever compares; older ones have told all they had to tell.
-            session.execute(session.sql.prune_crls, {**shard, "number": before})
+            session.change(session.sql.prune_crls, {**shard, "number": before})
             return Done(value=True)
 
         return await self._writer.run(work, events)

@@ -180,7 +180,7 @@ class Writer:
             return None
         rows = self._trail.chain([told for job in jobs if job.wrote for told in job.told()])
         if rows:
-            session.insert(session.sql.add_event, [row._asdict() for row in rows])
+            session.insert_all(session.sql.add_event, rows)
         return rows
 
     def _commit(self, session: Session, rows: list[AuditRow] | None) -> None:
@@ -219,7 +219,7 @@ class Writer:
             # Held as long as the session lives: whoever gets it knows that the session before has ended, and two
             # processes with copies of one head can never write one chain.
             number = int.from_bytes(bytes.fromhex(self._trail.writer), "big", signed=True)
-            session.execute("SELECT pg_advisory_lock(%(number)s::bigint)", {"number": number})
+            session.command(f"SELECT pg_advisory_lock({number}::bigint)")
         after = {"writer": self._trail.writer, "seq": self._trail.seq}
         self._trail.resume(AuditRow(*row) for row in session.all(session.sql.events_after, after))
 
@@ -232,11 +232,11 @@ class Writer:
 def _run_apart(session: Session, jobs: list[_Job]) -> None:
     """Run each job in its savepoint, so that its failure undoes only itself."""
     for job in jobs:
-        session.execute("SAVEPOINT job")
+        session.command("SAVEPOINT job")
         _run(session, job)
         if not job.wrote:
-            session.execute("ROLLBACK TO SAVEPOINT job")
-        session.execute("RELEASE SAVEPOINT job")
+            session.command("ROLLBACK TO SAVEPOINT job")
+        session.command("RELEASE SAVEPOINT job")
 
 
 def _run(session: Session, job: _Job) -> None:
