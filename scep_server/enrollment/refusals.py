@@ -33,6 +33,8 @@ class Refusals:
         self._limiter = limiter
         self._metrics = metrics
         self._clock = clock
+        self._owed: list[Event] = []
+        """What the ledger could not take; nothing new is counted before it is on record."""
 
     async def refuse(self, integration: str, source: Source, refusal: Refusal) -> None:
         """Record a refusal. TooManyAttempts instead of an answer when this source guesses challenges (N18)."""
@@ -51,7 +53,8 @@ class Refusals:
                 },
                 security=refusal.security,
             ),
-            refusal.reason.code,
+            # A window of its own: what a person should look at must not count as a repeat of something harmless.
+            f"{refusal.reason.code} (security)" if refusal.security else refusal.reason.code,
         )
         if refusal.reason is Reason.CHALLENGE:
             wait = self._limiter.retry_after(source.address, now)
@@ -75,11 +78,22 @@ class Refusals:
 
     async def flush(self, *, everything: bool = False) -> None:
         """Record the counted repeats whose window ended; everything at shutdown."""
-        events = self._coalescer.flush() if everything else self._coalescer.due()
-        if events:
-            await self._ledger.record(events)
+        self._owed += self._coalescer.flush() if everything else self._coalescer.due()
+        await self._settle()
 
     async def _record(self, event: Event, reason: str) -> None:
-        events = self._coalescer.refused(event, reason)
-        if events:
+        # Before the coalescer: it would call the next refusal a repeat of one that was never recorded.
+        await self._settle()
+        self._owed += self._coalescer.refused(event, reason)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Record what is owed; it stays owed when the ledger cannot. Bounded, as the coalescer's windows are."""
+        events, self._owed = self._owed, []
+        if not events:
+            return
+        try:
             await self._ledger.record(events)
+        except BaseException:
+            self._owed = events + self._owed
+            raise
