@@ -5,37 +5,13 @@ from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
-from pkilint import loader, pkix
-from pkilint.pkix import certificate, crl, extension, name
-from pkilint.validation import ValidationFindingSeverity
 
 from scep_server.ca.crl import _CODES
 from scep_server.types import RevokedCertificate
 from tests.ca import ca_orders
 from tests.ca.ca_orders import EC_DEVICE, EMPTY_NAME, NOW, RSA_DEVICE, device_order, issue, san
+from tests.ca.linters import certificate_errors, crl_errors
 from tests.ca.test_ca_crl import WEEK
-
-CERTIFICATE_LINTER = certificate.create_pkix_certificate_validator_container(
-    certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
-    [
-        certificate.create_issuer_validator_container([]),
-        certificate.create_validity_validator_container(),
-        certificate.create_subject_validator_container([]),
-        certificate.create_extensions_validator_container([]),
-        certificate.create_spki_validator_container([]),
-    ],
-)
-CRL_LINTER = crl.create_pkix_crl_validator_container(
-    [
-        pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
-        pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
-    ],
-    [
-        crl.create_issuer_validator_container([]),
-        crl.create_validity_validator_container([]),
-        crl.create_extensions_validator_container([]),
-    ],
-)
 
 SANS = {
     "dns": san(x509.DNSName("device.example")),
@@ -46,19 +22,6 @@ SANS = {
     "dirname": san(x509.DirectoryName(x509.Name.from_rfc4514_string("CN=Other,O=Org"))),
     "rid": san(x509.RegisteredID(x509.ObjectIdentifier("1.2.3.4"))),
 }
-
-
-def errors(linter, document):
-    found = [finding for result in linter.validate(document.root) for finding in result.finding_descriptions]
-    return [
-        f"{finding.finding.code}: {finding.message}"
-        for finding in found
-        if finding.finding.severity <= ValidationFindingSeverity.ERROR
-    ]
-
-
-def certificate_errors(der):
-    return errors(CERTIFICATE_LINTER, loader.RFC5280CertificateDocumentLoader().load_der_document(der, "certificate"))
 
 
 @pytest.mark.parametrize("kind", [("rsa2048", "ra"), ("p256", "ra"), ("p384", "ra"), ("rsa2048", "ca")])
@@ -83,8 +46,7 @@ def test_lists(loaded, kind):
     entries = [RevokedCertificate(2**126 + code, NOW, reason) for reason, code in _CODES.items()]
     for listed in ([], entries):
         signed = loaded(*kind).authority.sign_crl(0, 1, NOW, NOW + WEEK, listed)
-        document = loader.RFC5280CertificateListDocumentLoader().load_der_document(signed.der, "crl")
-        assert errors(CRL_LINTER, document) == []
+        assert crl_errors(signed.der) == []
 
 
 def test_the_linter_would_tell(loaded):

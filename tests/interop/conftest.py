@@ -9,14 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.linted import lint_everything
 from tests.e2e.server import ScepServer
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
-    """A running quickstart; tests may add integrations and certificates, nothing else."""
+    """A running quickstart; tests may add integrations and certificates, nothing else. All of it is linted at last."""
     with ScepServer(tmp_path_factory.mktemp("interop") / "data", "rsa2048") as running:
         yield running
+        lint_everything(running)
 
 
 @pytest.fixture(scope="session")
