@@ -16,16 +16,17 @@ from tests.house.tree import ROOT
 
 PAGE = ROOT / "docs" / "first-certificate.md"
 BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NOT_TYPED = ("git clone", "sudo apt-get")
-"""Blocks that begin with these are done by the fixture, or have been done on this machine."""
+NOT_TYPED = "git clone"
+"""The block that begins so is done by the fixture."""
+INSTALLS = re.compile(r"^sudo apt-get install .*\n", re.MULTILINE)
+"""Has been done on this machine."""
 AFTER = "scep-server client enroll --url ${URL%default}lab"
 """From here on the page needs a second terminal; tests/interop and tests/cli approve by hand."""
 
 
 def typed(page: str, url: str) -> str:
     """The page's commands as one script."""
-    blocks = [block.removeprefix("sudo apt-get install strongswan-pki\n") for block in BLOCK.findall(page)]
-    commands = [block for block in blocks if not block.startswith(NOT_TYPED)]
+    commands = [INSTALLS.sub("", block) for block in BLOCK.findall(page) if not block.startswith(NOT_TYPED)]
     waiting = next(number for number, block in enumerate(commands) if block.startswith(AFTER))
     script = "".join([*commands[:waiting], *(block for block in commands[waiting:] if "cert revoke" in block)])
     return "set -eu\n" + script.replace("URL=http://127.0.0.1:8080/scep/default", f"URL={url}")
