@@ -22,7 +22,10 @@ def resumes(entry: Entry, sealed: SealedRequest, request: CertificationRequest, 
     same_signer = entry.signer_key == sealed.signer.key_hash
     if same_signer and entry.request_hash == request.info_hash:
         return _repeats(entry)
-    if sealed.message_type is MessageType.RENEWAL_REQ:
+    # A renewal has rules of its own, but only for the device whose transaction it is: its old key made the request
+    # of this entry, or was certified by it. No certificate is a licence to end other devices' transactions.
+    own = same_signer or sealed.signer.key_hash == entry.request_key
+    if sealed.message_type is MessageType.RENEWAL_REQ and own:
         return False
     if not same_signer:
         raise Refusal(Reason.TRANSACTION, "transaction id is in use by another key", security=True)

@@ -84,8 +84,22 @@ def test_another_request_of_the_same_key_is_new_unless_one_is_pending() -> None:
         resumes(entry(EntryState.PENDING), sealed(ALICE), request(b"other"), NOW)
 
 
-def test_a_renewal_is_judged_by_its_own_rules() -> None:
-    assert not resumes(entry(EntryState.ISSUED), sealed(MALLORY, MessageType.RENEWAL_REQ), request(b"new"), NOW)
+@pytest.mark.parametrize("state", [EntryState.PENDING, EntryState.ISSUED])
+def test_a_renewal_is_judged_by_its_own_rules(state: EntryState) -> None:
+    assert not resumes(entry(state), sealed(ALICE, MessageType.RENEWAL_REQ), request(b"new"), NOW)
+
+
+def test_a_device_may_renew_under_the_id_of_its_renewal_before() -> None:
+    certified_mallory = entry(EntryState.ISSUED, request_key=MALLORY.key_hash)
+    assert not resumes(certified_mallory, sealed(MALLORY, MessageType.RENEWAL_REQ), request(b"new"), NOW)
+
+
+@pytest.mark.parametrize("state", [EntryState.PENDING, EntryState.INTENDED, EntryState.ISSUED])
+def test_a_renewal_does_not_end_the_transaction_of_another_device(state: EntryState) -> None:
+    with pytest.raises(Refusal) as refused:
+        resumes(entry(state), sealed(MALLORY, MessageType.RENEWAL_REQ), request(b"new"), NOW)
+    assert refused.value.reason is Reason.TRANSACTION
+    assert refused.value.security
 
 
 def test_decided_entries_are_told_as_they_were_decided() -> None:
