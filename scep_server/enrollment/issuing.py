@@ -195,7 +195,7 @@ class Issuing:
             signer_key=candidate.signer_key,
             request_key=candidate.request.key_hash,
             request_hash=candidate.request.info_hash,
-            request=self._stored.seal(name, transaction_id, candidate.request) if keep else None,
+            request=self._stored.seal(name, candidate.request) if keep else None,
             subject=rfc4514(candidate.request.subject),
             source=candidate.source.address,
             received_at=candidate.received_at,

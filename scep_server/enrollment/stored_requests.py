@@ -17,15 +17,15 @@ class StoredRequests:
     def __init__(self, keys: KeyFile) -> None:
         self._keys = keys
 
-    def seal(self, integration: str, transaction_id: str, request: CertificationRequest) -> bytes:
+    def seal(self, integration: str, request: CertificationRequest) -> bytes:
         """What the ledger keeps of the CSR."""
-        return self._keys.encrypt(request.der, _context(integration, transaction_id)).encode()
+        return self._keys.encrypt(request.der, _context(integration, request.info_hash)).encode()
 
     def open(self, entry: Entry) -> CertificationRequest:
         """The CSR of an entry. Fault when the entry kept none."""
         if not entry.request:
             raise Fault(f"entry {entry.id} kept no request")
-        der = self._keys.decrypt(entry.request.decode(), _context(entry.integration, entry.transaction_id))
+        der = self._keys.decrypt(entry.request.decode(), _context(entry.integration, entry.request_hash))
         return parse_csr(der, allow_sha1=True)
 
     def attempt(self, entry: Entry, source: Source) -> Attempt:
@@ -40,5 +40,6 @@ class StoredRequests:
         )
 
 
-def _context(integration: str, transaction_id: str) -> str:
-    return f"request:{integration}:{transaction_id}"
+def _context(integration: str, request_hash: bytes) -> str:
+    # Not the transaction id: the ledger keeps a long or unprintable one in another form.
+    return f"request:{integration}:{request_hash.hex()}"
