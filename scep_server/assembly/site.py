@@ -117,13 +117,17 @@ class Site:
         return complaints
 
     async def approve(self, entry_id: int) -> Entry:
-        """Issue a pending request's certificate. Raises NotPendingError or Refusal."""
-        self.activate()
+        """Issue a pending request's certificate. Raises NotPendingError or Refusal; ConfigurationError when its
+        integration was deleted, Fault when that cannot be loaded. What is wrong with another one does not matter.
+        """
+        await self.offload(self.reactivate)
+        entry = self.ledger.entry(entry_id)
+        if entry is not None:
+            self._served(entry).judge()
         return await self._approval.approve(entry_id, operator())
 
     async def reject(self, entry_id: int, note: str = "") -> Entry:
         """Refuse a pending request. Raises NotPendingError."""
-        self.activate()
         return await self._approval.reject(entry_id, operator(), note)
 
     async def revoke(self, serial: int, reason: ReasonFlags, *, issuer_id: str) -> Entry:
@@ -131,8 +135,8 @@ class Site:
         return await revoke(self.ledger, issuer_id, serial, reason, utc_now(), source=operator())
 
     async def reconcile(self) -> Reconciled:
-        """Bring unfinished entries to an end."""
-        self.activate()
+        """Bring unfinished entries to an end; those of an integration that cannot be loaded wait for it."""
+        await self.offload(self.reactivate)
         return await reconcile(self.ledger, self.registry, self.issuing, self.stored, utc_now)
 
     @functools.cached_property
@@ -148,6 +152,15 @@ class Site:
             forbidden_keys=self.ca.forbidden_keys,
             forbidden_subjects=self.ca.forbidden_subjects,
         )
+
+    def _served(self, entry: Entry) -> ActiveIntegration:
+        try:
+            return self.registry.get(entry.integration)
+        except LookupError:
+            raise ConfigurationError(
+                f"integration {entry.integration!r} of request {entry.id} was deleted, so nothing says what to issue; "
+                f"run `scep-server request reject {entry.id}`"
+            ) from None
 
     def _active(self, integration: Integration) -> ActiveIntegration:
         plugin = plugins.load(integration.challenge, integration.name, integration.settings, self.keys)

@@ -8,6 +8,7 @@ pending, time over             -> failed
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ async def reconcile(
     """One pass over the unfinished entries. Safe beside running servers and beside other passes."""
     now = clock()
     expired = abandoned = released = left = 0
-    for entry in ledger.unfinished():
+    # A database that does not answer must not keep the event loop from those who ask for nothing of it.
+    for entry in await asyncio.to_thread(ledger.unfinished):
         if entry.state is EntryState.SIGNED:
             done = await _release(entry, registry, issuing, stored)
             released, left = released + done, left + (not done)
