@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from scep_server.audit.chain import MacKey
 from scep_server.errors import LedgerUnusable
 
 SLOTS: Final = 256
@@ -33,18 +34,18 @@ class HeadAltered(ValueError):
     """A head file whose own MAC is wrong."""
 
 
-def encode_head(head: Head, key: bytes) -> bytes:
+def encode_head(head: Head, key: MacKey) -> bytes:
     """Always the same length, so that one pwrite replaces the head before it."""
     text = f"scep-server-head-1 {head.ledger} {head.writer} {head.seq:020d} {head.mac.hex()} ".encode()
-    return text + hmac.digest(key, text, "sha256").hex().encode() + b"\n"
+    return text + key.mac(text).hex().encode() + b"\n"
 
 
-def decode_head(data: bytes, key: bytes) -> Head | None:
+def decode_head(data: bytes, key: MacKey) -> Head | None:
     """The head; None for an empty file (a slot just made). HeadAltered for everything that we did not write."""
     if not data:
         return None
     text, _, mac = data.rstrip(b"\n").rpartition(b" ")
-    if not hmac.compare_digest(hmac.digest(key, text + b" ", "sha256").hex().encode(), mac):
+    if not hmac.compare_digest(key.mac(text + b" ").hex().encode(), mac):
         raise HeadAltered
     _, ledger, writer, seq, chain_mac = text.decode().split(" ")
     return Head(ledger, writer, int(seq), bytes.fromhex(chain_mac))
@@ -55,7 +56,7 @@ def slot_paths(directory: Path) -> list[Path]:
     return sorted(directory.glob("slot-[0-9][0-9][0-9]"))
 
 
-def read_head(path: Path, key: bytes) -> Head | None:
+def read_head(path: Path, key: MacKey) -> Head | None:
     """One slot's head, read while its owner may be writing: a torn read is read again before it counts as altered."""
     for attempt in range(5):
         try:
@@ -73,7 +74,7 @@ class Slot:
         self.path = path
         self._fd = fd
 
-    def read(self, key: bytes) -> Head | None:
+    def read(self, key: MacKey) -> Head | None:
         """The head as the last owner left it."""
         return decode_head(os.pread(self._fd, 1024, 0), key)
 

@@ -85,8 +85,14 @@ def _bounded(value: object, limit: int, depth: int) -> str:
     if depth == 0:
         return '"[too deep]"'
     if isinstance(value, Mapping):
-        pairs = sorted(((str(name), item) for name, item in islice(value.items(), ITEM_LIMIT)), key=itemgetter(0))
-        members = [f"{_string(name, limit)}:{_bounded(item, limit, depth - 1)}" for name, item in pairs]
+        pairs = sorted([(str(name), item) for name, item in islice(value.items(), ITEM_LIMIT)], key=itemgetter(0))
+        # Nearly every item is a short string, which needs no look at the other kinds.
+        members = [
+            f"{_string(name, limit)}:{_quote(item)}"
+            if isinstance(item, str) and len(item) <= limit
+            else f"{_string(name, limit)}:{_bounded(item, limit, depth - 1)}"
+            for name, item in pairs
+        ]
         if len(value) > ITEM_LIMIT:
             members.append(f'"[cut]":{len(value) - ITEM_LIMIT}')
         return "{" + ",".join(members) + "}"

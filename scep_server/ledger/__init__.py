@@ -31,6 +31,7 @@ class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart):
     def __init__(self, database: Database, ledger_id: str, audit: AuditTrail, clock: Clock) -> None:
         self.id = ledger_id
         self._clock = clock
+        self._opened = {}
         self._audit = audit
         self._reader = Reader(database)
         self._writer = Writer(database, audit)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from scep_server.errors import Fault, Reason, Refusal, SerialCollision
 from scep_server.interfaces import Clock
@@ -20,11 +21,15 @@ from scep_server.ledger.rows import (
     opening_parameters,
     prepared_parameters,
     serial_text,
+    signed_entry,
     storable,
     transaction_key,
 )
 from scep_server.ledger.writer import Done, Writer
 from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Opening, Prepared
+
+OPENED_LIMIT: Final = 4096
+"""Opened entries kept in memory; where more were never signed, they are read again."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class IssuancesPart:
     _writer: Writer
     _reader: Reader
     _clock: Clock
+    _opened: dict[int, Entry]
+    """Entries that this process opened and has not signed yet, so that signing need not read them back."""
 
     def find(self, integration: str, transaction_id: str) -> Entry | None:
         """Blocking read. The entry that speaks for this transaction, in whatever state, or None."""
@@ -61,6 +68,9 @@ class IssuancesPart:
         entry, existing = await self._writer.run(lambda session: _open(session, opening, parameters), events)
         if existing or opening.prepared is None:
             return OpenedEntry(None, entry, existing)
+        if len(self._opened) >= OPENED_LIMIT:
+            self._opened.clear()
+        self._opened[entry.id] = entry
         return OpenedEntry(_intent(entry.id, opening.prepared), entry, existing=False)
 
     async def approve(
@@ -114,14 +124,22 @@ class IssuancesPart:
         When another has signed meanwhile, that entry comes back. An entry revoked while it was being signed keeps the
         certificate and stays revoked: look at the state of what comes back.
         """
+        now = self._clock()
         parameters = {
             "entry_id": entry_id,
             "signed_tbs": inner_tbs(certificate.der),
             "certificate": certificate.der,
-            "issued_at": micros(self._clock()),
+            "issued_at": micros(now),
             "new_state": "issued" if release else "signed",
         }
-        return await self._writer.run(lambda session: _sign(session, entry_id, parameters), events)
+        opened = self._opened.pop(entry_id, None)
+
+        def work(session: Session) -> Done[Entry]:
+            if opened is not None and session.change(session.sql.sign_intended, parameters):
+                return Done(signed_entry(opened, parameters, now), entry_id)
+            return _sign(session, entry_id, parameters)
+
+        return await self._writer.run(work, events)
 
     async def release(self, entry_id: int, events: Sequence[Event]) -> Entry:
         """Signed -> issued. An entry that is issued or revoked already comes back unchanged."""

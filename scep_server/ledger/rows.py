@@ -162,6 +162,13 @@ def opened_entry(entry_id: int, opening: Opening, stored: Parameters) -> Entry:
     )
 
 
+def signed_entry(opened: Entry, signed: Parameters, issued_at: datetime) -> Entry:
+    """The entry that `sign_intended` just signed, without reading it back."""
+    return dataclasses.replace(
+        opened, state=_STATES[signed["new_state"]], certificate=signed["certificate"], issued_at=issued_at
+    )
+
+
 def entry_of(row: Sequence[Any]) -> Entry:
     """An entry from a row of ENTRY_COLUMNS. The tbs of a signed entry is read out of its certificate."""
     (

@@ -70,6 +70,7 @@ class Statements(NamedTuple):
     spend: Statement
     approve: Statement
     sign: Statement
+    sign_intended: Statement
     release: Statement
     reject: Statement
     fail: Statement
@@ -158,6 +159,12 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
     open_entry = (
         upsert(entry).values({**opened, "newest": literal_column("1"), "note": _value("")}).on_conflict_do_nothing()
     )
+    unsigned = (
+        this,
+        entry.c.tbs == bindparam("signed_tbs", type_=entry.c.tbs.type),
+        entry.c.certificate.is_(None),
+    )
+    signed = {"tbs": null(), **_values(entry, "certificate", "issued_at")}
     return {
         # SQLite tells the new id anyway, and RETURNING would cost it a quarter of the INSERT.
         "open_entry": open_entry if dialect.name == "sqlite" else open_entry.returning(entry.c.id),
@@ -176,14 +183,12 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
             }
         ),
         "sign": update(entry)
-        .where(
-            this,
-            entry.c.tbs == bindparam("signed_tbs", type_=entry.c.tbs.type),
-            entry.c.certificate.is_(None),
-            text("state IN ('intended', 'revoked')"),
-        )
-        .values(state=signed_state, tbs=null(), **_values(entry, "certificate", "issued_at"))
+        .where(*unsigned, text("state IN ('intended', 'revoked')"))
+        .values(state=signed_state, **signed)
         .returning(*ENTRY_COLUMNS),
+        "sign_intended": update(entry)
+        .where(*unsigned, text("state = 'intended'"))
+        .values(state=bindparam("new_state", type_=entry.c.state.type), **signed),
         "release": update(entry)
         .where(this, text("state = 'signed'"))
         .values(state=_value("issued"))

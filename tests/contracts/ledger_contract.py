@@ -115,6 +115,17 @@ class TwoCommits:
         assert entry.tbs in entry.certificate
         assert kinds(ledger) == ["certificate.intended", "certificate.issued"]
 
+    async def test_another_process_signs_what_the_first_opened(self, open_it: OpenLedger) -> None:
+        first, second = open_it(), open_it()
+        order = opening()
+        assert order.prepared is not None
+        opened = await first.open(order, ())
+        signed = certificate(order.prepared)
+        entry = await second.sign(opened.entry.id, signed, True, told("certificate.issued"))
+        assert (entry.state, entry.certificate) == (EntryState.ISSUED, signed.der)
+        assert await first.sign(opened.entry.id, signed, True, told("certificate.issued")) == entry
+        assert kinds(first) == ["certificate.issued"]
+
     async def test_another_tbs_is_not_stored(self, ledger: Ledger) -> None:
         order = opening()
         opened = await ledger.open(order, ())
