@@ -158,12 +158,11 @@ class ScepServer:
             time.sleep(0.05)
 
     def ca_certificates(self, url: str | None = None) -> list[bytes]:
-        """GetCACert: RA, issuing CA, root, in the order sent."""
-        body = wire.get(url or self.url, "GetCACert").body
-        content = cms.ContentInfo.load(body)
-        if content["content_type"].native != "signed_data":
-            return [body]
-        return [choice.dump() for choice in content["content"]["certificates"]]
+        """GetCACert: RA, issuing CA, root, in the order sent; or the one that there is."""
+        answer = wire.get(url or self.url, "GetCACert")
+        if answer.headers["content-type"] == "application/x-x509-ca-cert":
+            return [answer.body]
+        return [choice.dump() for choice in cms.ContentInfo.load(answer.body)["content"]["certificates"]]
 
     @property
     def ra(self) -> bytes:
