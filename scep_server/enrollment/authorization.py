@@ -46,12 +46,10 @@ def renewed_entry(
     The signer must be, byte for byte, a certificate in our ledger: a name or serial copied onto another certificate
     proves nothing. Refusal(RENEWAL) when it is not, or when policy refuses.
     """
-    asked = sealed.message_type is MessageType.RENEWAL_REQ
-    if not asked:
+    if not _asks_to_renew(active, sealed, request, issuer_subject):
         if sealed.signer.spki == request.spki:
             return None
-        if not active.options.renewal_via_pkcsreq:
-            raise Refusal(Reason.SIGNER_KEY, "PKCSReq is signed by another key than it certifies", security=True)
+        raise Refusal(Reason.SIGNER_KEY, "PKCSReq is signed by another key than it certifies", security=True)
     if sealed.signer.self_issued or sealed.signer.issuer != issuer_subject:
         raise Refusal(Reason.RENEWAL, "signer certificate is not of this CA", security=True)
     old = ledger.find_certificate(issuer_id, sealed.signer.serial)
@@ -63,6 +61,21 @@ def renewed_entry(
         raise Refusal(Reason.RENEWAL, f"signer certificate is {old.state.value}", security=True)
     check_renewal(old, sealed.signer, request, active.options, now)
     return old
+
+
+def _asks_to_renew(
+    active: ActiveIntegration, sealed: SealedRequest, request: CertificationRequest, issuer_subject: bytes
+) -> bool:
+    """A RenewalReq does; a PKCSReq only where the integration says so (R61), and then by its signer: another key than
+    the one to certify, or the old key kept (R58) under a certificate of this CA's and without a challenge.
+    """
+    if sealed.message_type is MessageType.RENEWAL_REQ:
+        return True
+    if not active.options.renewal_via_pkcsreq:
+        return False
+    if sealed.signer.spki != request.spki:
+        return True
+    return not request.challenge and not sealed.signer.self_issued and sealed.signer.issuer == issuer_subject
 
 
 async def authorise(active: ActiveIntegration, attempt: Attempt, renewed: Entry | None) -> Authorization:

@@ -60,3 +60,14 @@ async def test_a_pending_request_can_be_approved_whatever_its_transaction_id(
     assert (await walk.send(request)).status == "PENDING"
     (pending,) = walk.site.ledger.entries()
     assert (await walk.site.approve(pending.id)).state is EntryState.ISSUED
+
+
+async def test_a_pkcsreq_renews_with_the_old_key_where_that_is_allowed(walk: Walk, device: Device) -> None:
+    """R58 and R61: the key may be kept, and the certificate stands for the challenge only where the switch is on."""
+    old = certified(device, (await walk.send(walk.request(device, "first"))).certificate(device))
+    renewal = seal(certification_request(device.key, device.subject), walk.ra)
+    assert (await walk.send(message(old, renewal, attributes_of("19", "off")))).fail_info == 2
+    switch(walk, renewal_via_pkcsreq="on")
+    assert (await walk.send(message(device, renewal, attributes_of("19", "self-signed")))).fail_info == 2
+    assert (await walk.send(message(old, renewal, attributes_of("19", "on")))).status == "SUCCESS"
+    assert [entry.renews for entry in walk.site.ledger.entries()] == [None, 1]
