@@ -87,10 +87,16 @@ class GuardedPlugin:
                 return await call
         except (Refusal, Fault):
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Something of the plugin's own was cancelled, not this request: its client gets an answer.
+            raise self._fault(verb, error) from error
         except Exception as error:  # a stranger's code: whatever it raises is a fault of ours, never an answer
             raise self._fault(verb, error) from error
 
-    def _fault(self, verb: str, error: Exception) -> PluginFault:
+    def _fault(self, verb: str, error: BaseException) -> PluginFault:
         # The exception's text may hold the plugin's secrets, so only its type is told.
         return PluginFault(f"challenge plugin {self._name} failed in {verb}: {type(error).__name__}")
 

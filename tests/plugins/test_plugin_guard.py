@@ -44,12 +44,26 @@ async def answers_true() -> bool:
     return True
 
 
-@pytest.mark.parametrize("behaviour", [raises_stranger, hangs, answers_true])
+async def cancels_its_own_work() -> Grant:
+    work = asyncio.ensure_future(hangs())
+    work.cancel()
+    return await work
+
+
+@pytest.mark.parametrize("behaviour", [raises_stranger, hangs, answers_true, cancels_its_own_work])
 async def test_everything_but_a_grant_or_a_refusal_is_a_fault(behaviour) -> None:
     guarded = plugins.GuardedPlugin("stranger", Stranger(behaviour), timeout=0.05)
     with pytest.raises(Fault) as fault:
         await guarded.redeem(ATTEMPT)
     assert "hunter2" not in str(fault.value)
+
+
+async def test_a_request_that_is_cancelled_stays_cancelled() -> None:
+    asking = asyncio.ensure_future(plugins.GuardedPlugin("s", Stranger(hangs)).redeem(ATTEMPT))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
 
 
 async def test_a_grant_and_a_refusal_pass_unchanged() -> None:
