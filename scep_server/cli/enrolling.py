@@ -120,7 +120,7 @@ async def enroll_outstanding(
         csr,
         challenge or _challenge_of(csr),
     )
-    await _exchange(client, wishes, folder, request, outstanding)
+    await _exchange(client, wishes, folder, request, outstanding, sent_before=True)
 
 
 async def _carry_out(
@@ -142,17 +142,22 @@ async def _carry_out(
         signer_key=str(signer_key),
     )
     folder.begin(key, outstanding)
-    await _exchange(client, wishes, folder, request, outstanding)
+    await _exchange(client, wishes, folder, request, outstanding, sent_before=False)
 
 
-async def _exchange(client: Client, wishes: Wishes, folder: Folder, request: Request, outstanding: Outstanding) -> None:
-    """Sends, and polls while it is pending and there is time."""
+async def _exchange(
+    client: Client, wishes: Wishes, folder: Folder, request: Request, outstanding: Outstanding, *, sent_before: bool
+) -> None:
+    """Sends, and polls while it is pending and there is time.
+
+    sent_before: the server may have issued already, so no error of ours is a reason to give the key up.
+    """
     deadline = time.monotonic() + wishes.wait
     while True:
         try:
             outcome = await client.request(request, wishes.algorithms)
         except ConfigurationError:
-            if not outstanding.pending:
+            if not sent_before:
                 folder.abandon()
             raise
         except Unavailable as error:
@@ -160,6 +165,7 @@ async def _exchange(client: Client, wishes: Wishes, folder: Folder, request: Req
                 f"{error}; the request is kept, repeat it with `scep-server client poll --out {folder.path}`",
                 UNAVAILABLE,
             ) from None
+        sent_before = True
         match outcome:
             case Issued():
                 folder.finish(outcome.certificate, list(outcome.chain))

@@ -46,14 +46,15 @@ def quickstart(
     from scep_server.assembly.first_run import Plan, default_integration, quickstart_settings  # noqa: PLC0415
     from scep_server.assembly.serving import serve  # noqa: PLC0415 - see options.settings_of
     from scep_server.cli.logs import configure_logging  # noqa: PLC0415
-    from scep_server.config import FILE_NAME  # noqa: PLC0415
+    from scep_server.config import FILE_NAME, load  # noqa: PLC0415
 
     given = secret(challenge, challenge_file, None, option="--challenge")
     data = data.resolve()
     first = not (data / FILE_NAME).exists()
     if listen is not None:
         listen = settled_listener(listen, "--listen")
-        public_url = public_url or public_url_for(listen)
+        if public_url is None and (first or load(data / FILE_NAME).server.public_url is None):
+            public_url = public_url_for(listen)
     if admin_listen is not None:
         admin_listen = settled_listener(admin_listen, "--admin-listen")
     plan = Plan(listen, admin_listen, public_url, key_type, workers=workers)
