@@ -5,6 +5,7 @@ What is not in a table is refused with badAlg: MD5 and single DES are in none (R
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -99,11 +100,24 @@ def digest_of(algorithm: AlgorithmIdentifier) -> Digest | None:
     return _DIGESTS.get(algorithm.algorithm) if _no_parameters(algorithm) else None
 
 
-def signature_digest(algorithm: AlgorithmIdentifier, digest: Digest, *, rsa: bool) -> Digest:
-    """The hash a SignatureAlgorithmIdentifier means beside a digestAlgorithm, for an RSA or an EC key (T7).
+# A handful of identifiers is in all messages, each always the same bytes: it is decoded once. The bound is for others.
+_remembered = lru_cache(maxsize=32)
 
-    Raises Refusal(ALGORITHM) for everything else: PSS, Ed25519, an RSA identifier with an EC key, odd parameters.
+
+@_remembered
+def digest_named(identifier: bytes) -> Digest | None:
+    """`digest_of` an AlgorithmIdentifier in DER. Raises Malformed."""
+    return digest_of(decode(AlgorithmIdentifier, identifier))
+
+
+@_remembered
+def signature_digest(identifier: bytes, digest: Digest, *, rsa: bool) -> Digest:
+    """The hash a SignatureAlgorithmIdentifier (DER) means beside a digestAlgorithm, for an RSA or an EC key (T7).
+
+    Raises Refusal(ALGORITHM) for everything else: PSS, Ed25519, an RSA identifier with an EC key, odd parameters; and
+    Malformed for what is no AlgorithmIdentifier.
     """
+    algorithm = decode(AlgorithmIdentifier, identifier)
     table = _RSA_SIGNATURES if rsa else _EC_SIGNATURES
     if algorithm.algorithm not in table or not _no_parameters(algorithm):
         raise Refusal(Reason.ALGORITHM, f"signature algorithm {algorithm.algorithm.dotted_string}")
@@ -117,6 +131,30 @@ def cipher_of(algorithm: AlgorithmIdentifier) -> tuple[Cipher, bytes]:
     if cipher is None or not isinstance(iv, bytes) or len(iv) != block_size(cipher):
         raise Refusal(Reason.ALGORITHM, f"content encryption {algorithm.algorithm.dotted_string}")
     return cipher, iv
+
+
+def _up_to_iv(cipher: Cipher) -> bytes:
+    """What stands before the IV in the DER of a ContentEncryptionAlgorithmIdentifier."""
+    size = block_size(cipher)
+    return encode(AlgorithmIdentifier(algorithm=CIPHER_OIDS[cipher], parameters=bytes(size)))[:-size]
+
+
+_UP_TO_IV: Final = {cipher: _up_to_iv(cipher) for cipher in Cipher}
+_CIPHERS_UP_TO_IV: Final = {prefix: cipher for cipher, prefix in _UP_TO_IV.items()}
+
+
+def cipher_named(identifier: bytes) -> tuple[Cipher, bytes]:
+    """`cipher_of` an AlgorithmIdentifier in DER. Raises Refusal(ALGORITHM) and Malformed."""
+    for size in (16, 8):
+        cipher = _CIPHERS_UP_TO_IV.get(identifier[:-size])
+        if cipher is not None:
+            return cipher, identifier[-size:]
+    return cipher_of(decode(AlgorithmIdentifier, identifier))
+
+
+def content_encryption(cipher: Cipher, iv: bytes) -> bytes:
+    """ContentEncryptionAlgorithmIdentifier in DER; iv has the cipher's block size."""
+    return _UP_TO_IV[cipher] + iv
 
 
 # --- key transport ----------------------------------------------------------------------------------------------------
@@ -155,8 +193,13 @@ def transport_identifier(transport: KeyTransport) -> AlgorithmIdentifier:
     return identifier(RSAES_OAEP, tlv(encode(parameters)))
 
 
-def transport_of(algorithm: AlgorithmIdentifier) -> KeyTransport:
-    """Key transport of a KeyEncryptionAlgorithmIdentifier (RFC 8017 appendix A.2.1). Raises Refusal(ALGORITHM)."""
+@_remembered
+def transport_of(identifier: bytes) -> KeyTransport:
+    """Key transport of a KeyEncryptionAlgorithmIdentifier in DER (RFC 8017 appendix A.2.1).
+
+    Raises Refusal(ALGORITHM), and Malformed for what is no AlgorithmIdentifier.
+    """
+    algorithm = decode(AlgorithmIdentifier, identifier)
     if algorithm.algorithm == RSA_ENCRYPTION and _no_parameters(algorithm):
         return KeyTransport.PKCS1_V15
     if algorithm.algorithm == RSAES_OAEP:

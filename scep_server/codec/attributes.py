@@ -9,16 +9,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from scep_server.codec.asn1 import (
-    OID,
-    TLV,
-    GeneralizedTime,
-    SignedAttribute,
-    UTCTime,
-    decode,
-    element,
-    encode,
-)
+from scep_server.codec.asn1 import OID, element, encode
+from scep_server.codec.walk import OCTET_STRING, SEQUENCE, Place, fields, places, shape, time
 from scep_server.errors import Malformed
 
 MAX_TEXT: Final = 256
@@ -26,24 +18,36 @@ MAX_TEXT: Final = 256
 MAX_NONCE: Final = 64
 
 _PRINTABLE, _UTF8, _OCTETS = 0x13, 0x0C, 0x04
-_TEXTS: Final = (b"\x13", b"\x0c", b"\x16")
+_TEXTS: Final = (0x13, 0x0C, 0x16)
 """Tags of PrintableString, UTF8String and IA5String."""
-_OCTET_STRING, _UTC_TIME = b"\x04", b"\x17"
+_ATTRIBUTE: Final = shape(rb"\x06\x31")
 
 
 class _Kind:
     """One row of the table: the identifier, and the tag we write (R33, R34)."""
 
-    __slots__ = ("_prefix", "oid", "tag")
+    __slots__ = ("der", "oid", "tag")
 
     def __init__(self, oid: str, tag: int) -> None:
-        self.oid = OID(oid)
+        self.oid = oid
         self.tag = tag
-        self._prefix = encode(self.oid)
+        self.der = encode(OID(oid))
 
     def __call__(self, value: bytes) -> bytes:
         """DER of the Attribute with this one value."""
-        return element(0x30, self._prefix, element(0x31, element(self.tag, value)))
+        length = len(value)
+        if length < 0x60:
+            # The usual case at once: with lengths of one octet each, they are known from inside to outside.
+            identifier = self.der
+            return b"".join(
+                (
+                    bytes((0x30, length + 4 + len(identifier))),
+                    identifier,
+                    bytes((0x31, length + 2, self.tag, length)),
+                    value,
+                )
+            )
+        return element(0x30, self.der, element(0x31, element(self.tag, value)))
 
 
 CONTENT_TYPE: Final = _Kind("1.2.840.113549.1.9.3", 0x06)
@@ -72,22 +76,36 @@ class SignedAttributes:
     what could be read in two ways is not read (N6).
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_data", "_members", "_sets", "_twice")
 
-    def __init__(self, attributes: Iterable[SignedAttribute]) -> None:
-        """Unknown attributes stay unread (T6)."""
-        self._values: dict[OID, list[TLV]] = {}
-        for attribute in attributes:
-            # Twice the same attribute shows as an attribute with two values.
-            self._values.setdefault(attribute.type, []).extend(attribute.values.as_list())
+    def __init__(self, data: bytes, around: Place) -> None:
+        """data: the message. around: the place of signedAttrs in it. Unknown attributes stay unread (T6)."""
+        self._data = data
+        self._members = places(data, around[2], around[3])
+        self._sets: dict[bytes, Place] = {}
+        self._twice: set[bytes] = set()
+        for member in self._members:
+            if member[0] != SEQUENCE:
+                raise Malformed("a signed attribute that is none")
+            oid, values = fields(data, member, _ATTRIBUTE)
+            identifier = data[oid[1] : oid[3]]
+            if identifier in self._sets:
+                self._twice.add(identifier)
+            self._sets[identifier] = values
 
-    def _value(self, kind: _Kind) -> TLV | None:
+    def signed(self) -> bytes:
+        """What the signature covers: the DER SET OF, whatever order and tag they came in (RFC 5652 section 5.4)."""
+        data = self._data
+        return element(0x31, *sorted([data[member[1] : member[3]] for member in self._members]))
+
+    def _value(self, kind: _Kind) -> Place | None:
         """The one value."""
-        values = self._values.get(kind.oid)
-        if values is None:
+        around = self._sets.get(kind.der)
+        if around is None:
             return None
-        if len(values) != 1:
-            raise Malformed(f"attribute {kind.oid.dotted_string} has not one value")
+        values = places(self._data, around[2], around[3])
+        if len(values) != 1 or kind.der in self._twice:
+            raise Malformed(f"attribute {kind.oid} has not one value")
         return values[0]
 
     def text(self, kind: _Kind) -> str | None:
@@ -95,22 +113,24 @@ class SignedAttributes:
         value = self._value(kind)
         if value is None:
             return None
-        if value.tag_bytes not in _TEXTS:
-            raise Malformed(f"attribute {kind.oid.dotted_string} is no string")
+        if value[0] not in _TEXTS:
+            raise Malformed(f"attribute {kind.oid} is no string")
         try:
-            text = bytes(value.data).decode()
+            text = self._data[value[2] : value[3]].decode()
         except UnicodeDecodeError:
-            raise Malformed(f"attribute {kind.oid.dotted_string} is not UTF-8") from None
+            raise Malformed(f"attribute {kind.oid} is not UTF-8") from None
         if not 1 <= len(text) <= MAX_TEXT or "\0" in text:
-            raise Malformed(f"attribute {kind.oid.dotted_string} is empty, too long or has a NUL")
+            raise Malformed(f"attribute {kind.oid} is empty, too long or has a NUL")
         return text
 
     def octets(self, kind: _Kind) -> bytes | None:
         """The content of an OCTET STRING."""
         value = self._value(kind)
-        if value is not None and value.tag_bytes != _OCTET_STRING:
-            raise Malformed(f"attribute {kind.oid.dotted_string} is no OCTET STRING")
-        return None if value is None else bytes(value.data)
+        if value is None:
+            return None
+        if value[0] != OCTET_STRING:
+            raise Malformed(f"attribute {kind.oid} is no OCTET STRING")
+        return self._data[value[2] : value[3]]
 
     def nonce(self, kind: _Kind) -> bytes | None:
         """A nonce of 1 to MAX_NONCE bytes (R40)."""
@@ -119,16 +139,12 @@ class SignedAttributes:
             raise Malformed(f"nonce of {len(nonce)} bytes")
         return nonce
 
-    def content_type(self) -> OID | None:
-        """ContentType (RFC 5652 section 11.1)."""
+    def content_type(self) -> bytes | None:
+        """ContentType (RFC 5652 section 11.1): the whole OBJECT IDENTIFIER."""
         value = self._value(CONTENT_TYPE)
-        return None if value is None else decode(OID, value)
+        return None if value is None else self._data[value[1] : value[3]]
 
     def signing_time(self) -> datetime | None:
         """SigningTime (RFC 5652 section 11.3), aware UTC."""
         value = self._value(SIGNING_TIME)
-        if value is None:
-            return None
-        if value.tag_bytes == _UTC_TIME:
-            return decode(UTCTime, value).as_datetime()
-        return decode(GeneralizedTime, value).as_datetime()
+        return None if value is None else time(self._data, value)

@@ -7,12 +7,11 @@ import hmac
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from scep_server.codec.algorithms import (
     DATA,
@@ -21,25 +20,15 @@ from scep_server.codec.algorithms import (
     HASHES,
     RSA_ENCRYPTION,
     SIGNED_DATA,
-    digest_of,
+    digest_named,
     identifier,
     signature_digest,
 )
-from scep_server.codec.asn1 import (
-    NULL,
-    ContentInfo,
-    SignedData,
-    SignerInfo,
-    SubjectPublicKeyInfo,
-    attribute_set,
-    decode,
-    der,
-    element,
-    encode,
-)
+from scep_server.codec.asn1 import NULL, SubjectPublicKeyInfo, decode, element, encode
 from scep_server.codec.attributes import MESSAGE_DIGEST, SignedAttributes, signed_attributes
 from scep_server.codec.ber import to_der
-from scep_server.codec.certificate import find_certificate, named, read_signer, read_tbs
+from scep_server.codec.certificate import find_certificate, is_rsa, read_signer, read_tbs
+from scep_server.codec.walk import OCTET_STRING, SEQUENCE, Place, explicit, fields, places, shape, whole
 from scep_server.errors import Malformed, Reason, Refusal
 from scep_server.types import Digest, SignerCertificate
 
@@ -55,43 +44,92 @@ _DIGESTS: Final = {
 }
 
 
-def read_signed_data(data: bytes) -> SignedData:
+_ID_DATA: Final = encode(DATA)
+_ID_SIGNED_DATA: Final = encode(SIGNED_DATA)
+_CONTENT_INFO: Final = shape(rb"\x06\xa0")
+_SIGNED_DATA: Final = shape(rb"\x02\x31\x30\xa0?\xa1?\x31")
+_ENCAPSULATED: Final = shape(rb"\x06\xa0?")
+_SIGNER_INFO: Final = shape(rb"\x02[\x30\x80]\x30\xa0\x30\x04\xa1?")
+_PKCS1_V15: Final = PKCS1v15()
+
+
+class SignedData(NamedTuple):
+    """RFC 5652 section 5.1; places are of DER data, whose SETs are sorted."""
+
+    data: bytes
+    content_type: bytes
+    """eContentType, the whole OBJECT IDENTIFIER."""
+    content: bytes | None
+    """eContent; None where it is absent."""
+    certificates: list[bytes]
+    crls: list[bytes]
+    signer_infos: list[Place]
+
+
+def read_signed_data(message: bytes) -> SignedData:
     """The SignedData of a message, BER or DER. Raises Malformed and TooLarge."""
-    info = decode(ContentInfo, to_der(data))
-    if info.content_type != SIGNED_DATA:
+    data = to_der(message)
+    content_type, content = fields(data, whole(data, SEQUENCE, "ContentInfo"), _CONTENT_INFO)
+    if data[content_type[1] : content_type[3]] != _ID_SIGNED_DATA:
         raise Malformed("not a CMS SignedData")
-    return decode(SignedData, info.content)
+    parts = fields(data, explicit(data, content, SEQUENCE), _SIGNED_DATA)
+    inner = fields(data, parts[2], _ENCAPSULATED)
+    octets = explicit(data, inner[1], OCTET_STRING) if len(inner) == 2 else None
+    bags: dict[int, list[bytes]] = {part[0]: _members(data, part) for part in parts[3:-1]}
+    return SignedData(
+        data=data,
+        content_type=data[inner[0][1] : inner[0][3]],
+        content=None if octets is None else data[octets[2] : octets[3]],
+        certificates=bags.get(0xA0, []),
+        crls=bags.get(0xA1, []),
+        signer_infos=places(data, parts[-1][2], parts[-1][3]),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class SignedMessage:
+def _members(data: bytes, around: Place) -> list[bytes]:
+    return [data[place[1] : place[3]] for place in places(data, around[2], around[3])]
+
+
+class SignedMessage(NamedTuple):
     """A SignedData with exactly one SignerInfo that has signed attributes. Nothing is verified yet."""
 
-    signed_data: SignedData = field(repr=False)
-    signer_info: SignerInfo = field(repr=False)
-    attributes: SignedAttributes = field(repr=False)
+    signed_data: SignedData
+    sid: bytes
+    """SignerIdentifier, DER."""
+    digest_algorithm: bytes
+    """AlgorithmIdentifier, DER."""
+    attributes: SignedAttributes
+    signature_algorithm: bytes
+    """AlgorithmIdentifier, DER."""
+    signature: bytes
 
     @property
     def digest(self) -> Digest | None:
-        """DigestAlgorithm of the signer; None for one that is not spoken here, MD5 among them."""
-        return digest_of(self.signer_info.digest_algorithm)
+        """DigestAlgorithm of the signer; None for one that is not spoken here, MD5 among them. Raises Malformed."""
+        return digest_named(self.digest_algorithm)
 
     @property
     def content(self) -> bytes | None:
         """eContent; None where it is absent."""
-        return self.signed_data.encap_content_info.content
+        return self.signed_data.content
 
 
-def read_signed_message(data: bytes) -> SignedMessage:
+def read_signed_message(message: bytes) -> SignedMessage:
     """A message with its one signer (R29, R31). Raises Malformed and TooLarge."""
-    signed_data = read_signed_data(data)
-    infos = signed_data.signer_infos.as_list()
+    signed_data = read_signed_data(message)
+    infos = signed_data.signer_infos
     if len(infos) != 1:
         raise Malformed(f"{len(infos)} signers where a pkiMessage has one")
-    signer_info = decode(SignerInfo, infos[0])
-    if not signer_info.signed_attrs:
-        raise Malformed("no signed attributes")
-    return SignedMessage(signed_data, signer_info, SignedAttributes(signer_info.signed_attrs))
+    data = signed_data.data
+    _, sid, digest, attributes, algorithm, signature = fields(data, infos[0], _SIGNER_INFO)[:6]
+    return SignedMessage(
+        signed_data=signed_data,
+        sid=data[sid[1] : sid[3]],
+        digest_algorithm=data[digest[1] : digest[3]],
+        attributes=SignedAttributes(data, attributes),
+        signature_algorithm=data[algorithm[1] : algorithm[3]],
+        signature=data[signature[2] : signature[3]],
+    )
 
 
 def verify(message: SignedMessage, digests: Collection[Digest], known: Iterable[bytes] = ()) -> SignerCertificate:
@@ -101,45 +139,42 @@ def verify(message: SignedMessage, digests: Collection[Digest], known: Iterable[
     are not judged (T7, T8, T9). Raises Refusal: ALGORITHM, KEY or SIGNATURE; and Malformed for a message whose
     structure says nothing certain.
     """
-    signer_info = message.signer_info
     digest = message.digest
     if digest is None or digest not in digests:
-        raise Refusal(Reason.ALGORITHM, f"digest {signer_info.digest_algorithm.algorithm.dotted_string}")
+        raise Refusal(Reason.ALGORITHM, f"digest algorithm {message.digest_algorithm[:32].hex()}")
     signer = _signer_certificate(message, known)
-    rsa = isinstance(signer.public_key, RSAPublicKey)
-    if signature_digest(signer_info.signature_algorithm, digest, rsa=rsa) is not digest:
+    rsa = is_rsa(signer.public_key)
+    if signature_digest(message.signature_algorithm, digest, rsa=rsa) is not digest:
         raise Refusal(Reason.SIGNATURE, "digestAlgorithm is not the signature's")
 
     # R27, R30: what is signed must say that it is data, and which.
-    if message.signed_data.encap_content_info.content_type != DATA:
+    if message.signed_data.content_type != _ID_DATA:
         raise Malformed("eContentType is not id-data")
-    if message.attributes.content_type() != DATA:
+    if message.attributes.content_type() != _ID_DATA:
         raise Malformed("contentType attribute is not id-data")
     said = message.attributes.octets(MESSAGE_DIGEST)
     if said is None:
         raise Malformed("no messageDigest attribute")
     if not hmac.compare_digest(_DIGESTS[digest](message.content or b"").digest(), said):
         raise Refusal(Reason.SIGNATURE, "messageDigest is of another content")
-    _verify_signature(signer, signer_info, digest)
+    _verify_signature(signer, message.signature, message.attributes.signed(), digest)
     return signer
 
 
 def _signer_certificate(message: SignedMessage, known: Iterable[bytes]) -> SignerCertificate:
-    bag = message.signed_data.certificates or []
+    bag = message.signed_data.certificates
     if len(bag) > MAX_CERTIFICATES:
         raise Malformed(f"{len(bag)} certificates in the message")
-    return read_signer(*find_certificate((*map(der, bag), *known), named(message.signer_info.sid)))
+    return read_signer(*find_certificate((*bag, *known), message.sid))
 
 
-def _verify_signature(signer: SignerCertificate, signer_info: SignerInfo, digest: Digest) -> None:
-    """Over the DER SET OF of the signed attributes, whatever order and tag they came in (RFC 5652 section 5.4)."""
-    signed = attribute_set(signer_info.signed_attrs or [])
+def _verify_signature(signer: SignerCertificate, signature: bytes, signed: bytes, digest: Digest) -> None:
     key = signer.public_key
     try:
-        if isinstance(key, RSAPublicKey):
-            key.verify(signer_info.signature, signed, PKCS1v15(), HASHES[digest])
+        if is_rsa(key):
+            key.verify(signature, signed, _PKCS1_V15, HASHES[digest])
         elif isinstance(key, EllipticCurvePublicKey):
-            key.verify(signer_info.signature, signed, ECDSA(HASHES[digest]))
+            key.verify(signature, signed, ECDSA(HASHES[digest]))
         else:
             raise Refusal(Reason.KEY, "signer key of another kind")
     except (InvalidSignature, ValueError, UnsupportedAlgorithm):
@@ -149,8 +184,6 @@ def _verify_signature(signer: SignerCertificate, signer_info: SignerInfo, digest
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 _VERSION_1: Final = b"\x02\x01\x01"
-_ID_DATA: Final = encode(DATA)
-_ID_SIGNED_DATA: Final = encode(SIGNED_DATA)
 _EMPTY_SET: Final = b"\x31\x00"
 _DIGEST_IDENTIFIERS: Final = {digest: encode(identifier(oid, NULL)) for digest, oid in DIGEST_OIDS.items()}
 _RSA_SIGNATURE: Final = encode(identifier(RSA_ENCRYPTION, NULL))
@@ -203,8 +236,8 @@ def finish(message: Unsigned, certificate: bytes, signature: bytes) -> bytes:
 def _signer_identity(certificate: bytes) -> tuple[bytes, bool]:
     """IssuerAndSerialNumber in DER, and whether the key is RSA; a server asks for one certificate all its life."""
     tbs = read_tbs(certificate)
-    key = decode(SubjectPublicKeyInfo, tbs.subject_public_key_info)
-    return element(0x30, der(tbs.issuer), encode(tbs.serial_number)), key.algorithm.algorithm == RSA_ENCRYPTION
+    key = decode(SubjectPublicKeyInfo, tbs.spki)
+    return element(0x30, tbs.issuer, tbs.serial), key.algorithm.algorithm == RSA_ENCRYPTION
 
 
 def _content_info(*fields: bytes) -> bytes:
@@ -228,4 +261,4 @@ def degenerate(certificates: Sequence[bytes], crls: Sequence[bytes] = ()) -> byt
 def read_degenerate(data: bytes) -> tuple[list[bytes], list[bytes]]:
     """Certificates and CRLs of a SignedData, in the order and bytes received. Raises Malformed and TooLarge."""
     signed_data = read_signed_data(data)
-    return [der(item) for item in signed_data.certificates or ()], [der(item) for item in signed_data.crls or ()]
+    return signed_data.certificates, signed_data.crls

@@ -10,6 +10,7 @@ The self-signature is the proof of possession (RFC 8894 section 7.6, R56) and is
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256, SHA384, SHA
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from scep_server.codec import asn1, names
+from scep_server.codec.certificate import is_rsa
+from scep_server.codec.walk import SEQUENCE, Place, fields, places, shape, whole
 from scep_server.errors import Malformed, Reason, Refusal, TooLarge
 from scep_server.types import CertificationRequest, Extension
 
@@ -48,6 +51,15 @@ _ECDSA_HASHES: Final[dict[str, HashAlgorithm]] = {
     "1.2.840.10045.4.3.4": SHA512(),
 }
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_PKCS1_V15: Final = padding.PKCS1v15()
+
+_CHALLENGE_PASSWORD: Final = asn1.encode(asn1.OID(CHALLENGE_PASSWORD))
+_EXTENSION_REQUEST: Final = frozenset(asn1.encode(asn1.OID(oid)) for oid in EXTENSION_REQUEST)
+_REQUEST: Final = shape(rb"\x30\x30\x03")
+_REQUEST_INFO: Final = shape(rb"\x02\x30\x30\xa0?")
+_COLLECTIONS: Final = (0x30, 0x31)
+_ATTRIBUTE: Final = shape(rb"\x06[\x30\x31]")
+"""SEQUENCE OF for SET OF is a device's mistake that cannot be misread."""
 
 
 def parse_csr(der: bytes, *, allow_sha1: bool = False) -> CertificationRequest:
@@ -58,22 +70,23 @@ def parse_csr(der: bytes, *, allow_sha1: bool = False) -> CertificationRequest:
     """
     if len(der) > MAX_CSR:
         raise TooLarge(f"CSR of {len(der)} octets, {MAX_CSR} are allowed")
-    request = asn1.decode(asn1.CertificationRequest, der)
-    info_der = asn1.der(request.certification_request_info)
-    info = asn1.decode(asn1.CertificationRequestInfo, request.certification_request_info)
-    if info.version != 0:
-        raise Malformed(f"CSR version {info.version}")
-    subject = asn1.der(info.subject)
+    info, identifier, signature = fields(der, whole(der, SEQUENCE, "CertificationRequest"), _REQUEST)
+    version, name, key, *attributes = fields(der, info, _REQUEST_INFO)
+    if der[version[2] : version[3]] != b"\0":
+        raise Malformed("not a CSR of version 1")
+    subject = der[name[1] : name[3]]
     names.rdns(subject)
-    challenge, extensions = _read_attributes(info.attributes or [])
+    challenge, extensions = _read_attributes(der, attributes[0]) if attributes else (None, ())
 
-    spki = asn1.der(info.subject_public_key_info)
+    spki = der[key[1] : key[3]]
     public_key = _load_key(spki)
-    algorithm = request.signature_algorithm.algorithm.dotted_string
-    if not _no_parameters(request.signature_algorithm) or request.signature.padding_bits():
-        raise Malformed("unexpected signature parameters in a CSR")
-    digest = _verify(public_key, algorithm, request.signature.as_bytes(), info_der)
-    if isinstance(digest, MD5) or (isinstance(digest, SHA1) and not allow_sha1):
+    algorithm = _signature_algorithm(der[identifier[1] : identifier[3]])
+    bits = der[signature[2] : signature[3]]
+    if not bits.startswith(b"\0"):
+        raise Malformed("a signature that does not end with an octet in a CSR")
+    info_der = der[info[1] : info[3]]
+    digest = _verify(public_key, algorithm, bits[1:], info_der)
+    if digest.name == "md5" or (digest.name == "sha1" and not allow_sha1):
         raise Refusal(Reason.ALGORITHM, f"CSR signed with {digest.name}")
     return CertificationRequest(
         der=der,
@@ -93,7 +106,7 @@ def _load_key(spki: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("public key of the CSR cannot be read") from error
-    if isinstance(key, rsa.RSAPublicKey):
+    if is_rsa(key):
         if key.key_size > MAX_RSA_BITS or key.public_numbers().e.bit_length() > MAX_RSA_EXPONENT_BITS:
             raise Malformed("RSA key of the CSR is too large")
         return key
@@ -106,64 +119,79 @@ def _verify(
     key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, algorithm: str, signature: bytes, data: bytes
 ) -> HashAlgorithm:
     """The hash under which the signature verified; Malformed when it did not."""
-    digest = (_RSA_HASHES if isinstance(key, rsa.RSAPublicKey) else _ECDSA_HASHES).get(algorithm)
+    digest = (_RSA_HASHES if is_rsa(key) else _ECDSA_HASHES).get(algorithm)
     if digest is None:
         raise Malformed(f"CSR signature algorithm {algorithm}")
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, data, padding.PKCS1v15(), digest)
-        else:
+        if is_rsa(key):
+            key.verify(signature, data, _PKCS1_V15, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, data, ec.ECDSA(digest))
     except (InvalidSignature, ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("self-signature of the CSR does not verify") from error
     return digest
 
 
-def _no_parameters(algorithm: asn1.AlgorithmIdentifier) -> bool:
-    """Absent, or the NULL that belongs to RSA and that some devices write for ECDSA too."""
-    return algorithm.parameters is None or isinstance(algorithm.parameters, asn1.Null)
+@functools.lru_cache(maxsize=32)
+def _signature_algorithm(identifier: bytes) -> str:
+    """Dotted identifier of an AlgorithmIdentifier (DER) without parameters, or with the NULL that belongs to RSA and
+    that some devices write for ECDSA too. All messages have the same few.
+    """
+    algorithm = asn1.decode(asn1.AlgorithmIdentifier, identifier)
+    if algorithm.parameters is not None and not isinstance(algorithm.parameters, asn1.Null):
+        raise Malformed("unexpected signature parameters in a CSR")
+    return algorithm.algorithm.dotted_string
 
 
-def _read_attributes(attributes: list[asn1.TLV]) -> tuple[str | None, tuple[Extension, ...]]:
+def _read_attributes(der: bytes, around: Place) -> tuple[str | None, tuple[Extension, ...]]:
     challenge: str | None = None
     extensions: tuple[Extension, ...] | None = None
-    for element in attributes:
-        attribute = asn1.decode(asn1.Attribute, element)
-        oid = attribute.type.dotted_string
-        if oid == CHALLENGE_PASSWORD:
+    for attribute in places(der, around[2], around[3]):
+        if attribute[0] != SEQUENCE:
+            raise Malformed("an attribute of a CSR that is none")
+        oid, values = fields(der, attribute, _ATTRIBUTE)
+        identifier = der[oid[1] : oid[3]]
+        if identifier == _CHALLENGE_PASSWORD:
             if challenge is not None:
                 raise Malformed("two challengePassword attributes in a CSR")
-            challenge = _read_challenge(_single_value(attribute))
-        elif oid in EXTENSION_REQUEST:
+            challenge = _read_challenge(der, _single_value(der, values))
+        elif identifier in _EXTENSION_REQUEST:
             if extensions is not None:
                 raise Malformed("two extension requests in a CSR")
-            extensions = _read_extensions(_single_value(attribute))
+            extensions = _read_extensions(der, _single_value(der, values))
     return challenge, extensions or ()
 
 
-def _single_value(attribute: asn1.Attribute) -> asn1.TLV:
+def _single_value(der: bytes, around: Place) -> Place:
     """Both attributes we read are SINGLE VALUE (RFC 2985 section 5.4)."""
-    values = asn1.members(attribute.values)
+    values = places(der, around[2], around[3])
     if len(values) != 1:
-        raise Malformed(f"attribute {attribute.type.dotted_string} with {len(values)} values in a CSR")
+        raise Malformed(f"an attribute with {len(values)} values in a CSR")
     return values[0]
 
 
-def _read_challenge(value: asn1.TLV) -> str:
-    text = names.string_value(value.tag_bytes[0], bytes(value.data))
+def _read_challenge(der: bytes, value: Place) -> str:
+    text = names.string_value(value[0], der[value[2] : value[3]])
     if "\0" in text:
         raise Malformed("NUL in a challengePassword")
     return text
 
 
-def _read_extensions(value: asn1.TLV) -> tuple[Extension, ...]:
-    requested = [asn1.decode(asn1.Extension, element) for element in asn1.members(value)]
+def _read_extensions(der: bytes, value: Place) -> tuple[Extension, ...]:
+    if value[0] not in _COLLECTIONS:
+        raise Malformed("requested extensions that are no list")
+    requested = places(der, value[2], value[3])
     if len(requested) > MAX_EXTENSIONS:
         raise Malformed(f"{len(requested)} extensions in a CSR, {MAX_EXTENSIONS} are allowed")
-    extensions = tuple(Extension(e.extn_id.dotted_string, bool(e.critical), e.extn_value) for e in requested)
+    extensions = tuple(_read_extension(der[place[1] : place[3]]) for place in requested)
     if len({extension.oid for extension in extensions}) != len(extensions):
         raise Malformed("the same extension twice in a CSR")
     for extension in extensions:
         if extension.oid == SUBJECT_ALT_NAME:
             names.parse_general_names(extension.value)
     return extensions
+
+
+def _read_extension(der: bytes) -> Extension:
+    extension = asn1.decode(asn1.Extension, der)
+    return Extension(extension.extn_id.dotted_string, bool(extension.critical), extension.extn_value)

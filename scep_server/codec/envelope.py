@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -10,33 +10,20 @@ from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from scep_server.codec.algorithms import (
-    CIPHER_OIDS,
     DATA,
     ENVELOPED_DATA,
     TRANSPORT_PADDINGS,
     block_cipher,
     block_size,
-    cipher_of,
-    identifier,
+    cipher_named,
+    content_encryption,
     transport_identifier,
     transport_of,
 )
-from scep_server.codec.asn1 import (
-    TLV,
-    ContentInfo,
-    EncryptedContentInfo,
-    EnvelopedData,
-    KeyTransRecipientInfo,
-    PasswordRecipientInfo,
-    RecipientInfo,
-    decode,
-    der,
-    element,
-    encode,
-)
+from scep_server.codec.asn1 import PasswordRecipientInfo, decode, element, encode
 from scep_server.codec.ber import to_der
-from scep_server.codec.certificate import named
 from scep_server.codec.password import Randomness, read_password_recipient, wrap_password
+from scep_server.codec.walk import SEQUENCE, Place, explicit, fields, integer, places, shape, whole
 from scep_server.errors import Malformed, Reason, Refusal
 from scep_server.types import (
     Cipher,
@@ -52,6 +39,15 @@ MAX_ENCRYPTED_KEY: Final = 512
 """Bytes: RSA-4096 (N9)."""
 
 
+_ID_DATA: Final = encode(DATA)
+_ID_ENVELOPED_DATA: Final = encode(ENVELOPED_DATA)
+_CONTENT_INFO: Final = shape(rb"\x06\xa0")
+_ENVELOPED_DATA: Final = shape(rb"\x02\xa0?\x31\x30\xa1?")
+_ENCRYPTED_CONTENT: Final = shape(rb"\x06\x30\x80?")
+_KEY_TRANS: Final = shape(rb"\x02[\x30\x80]\x30\x04")
+_ISSUER_AND_SERIAL: Final = shape(rb"\x30\x02")
+
+
 class NoRecipient(Malformed):
     """No RecipientInfo is for us; the caller answers as for a key that does not unwrap (R44)."""
 
@@ -63,39 +59,42 @@ def read_envelope(data: bytes, recipients: Collection[RecipientId], ciphers: Col
     PasswordRecipientInfo (N8). Raises NoRecipient when none is, Refusal(ALGORITHM) for a cipher outside ciphers or
     anything not spoken, Malformed for the rest.
     """
-    info = decode(ContentInfo, to_der(data))
-    if info.content_type != ENVELOPED_DATA:
+    der = to_der(data)
+    content_type, content = fields(der, whole(der, SEQUENCE, "ContentInfo"), _CONTENT_INFO)
+    if der[content_type[1] : content_type[3]] != _ID_ENVELOPED_DATA:
         raise Malformed("content is no EnvelopedData")
-    enveloped = decode(EnvelopedData, info.content)
-    encrypted = enveloped.encrypted_content_info
-    if encrypted.content_type != DATA:
+    parts = fields(der, explicit(der, content, SEQUENCE), _ENVELOPED_DATA)
+    infos, encrypted = parts[2:4] if parts[1][0] == 0xA0 else parts[1:3]
+    content_type, algorithm, *rest = fields(der, encrypted, _ENCRYPTED_CONTENT)
+    if der[content_type[1] : content_type[3]] != _ID_DATA:
         raise Malformed("encrypted content is not id-data")
-    if encrypted.encrypted_content is None:
+    if not rest:
         raise Malformed("no encrypted content")
-    cipher, iv = cipher_of(encrypted.content_encryption_algorithm)
+    cipher, iv = cipher_named(der[algorithm[1] : algorithm[3]])
     if cipher not in ciphers:
         raise Refusal(Reason.ALGORITHM, f"content encryption {cipher.value} is not permitted")
 
-    ours = _our_recipient(enveloped.recipient_infos.as_list(), recipients, cipher.key_length)
+    ours = _our_recipient(der, infos, recipients, cipher.key_length)
     if isinstance(ours, PasswordWrappedKey) and ours.kek_cipher not in ciphers:
         raise Refusal(Reason.ALGORITHM, f"key wrap with {ours.kek_cipher.value} is not permitted")
-    return Envelope(recipient=ours, cipher=cipher, iv=iv, ciphertext=encrypted.encrypted_content)
+    return Envelope(recipient=ours, cipher=cipher, iv=iv, ciphertext=der[rest[0][2] : rest[0][3]])
 
 
 def _our_recipient(
-    infos: Sequence[TLV], recipients: Collection[RecipientId], key_length: int
+    data: bytes, around: Place, recipients: Collection[RecipientId], key_length: int
 ) -> WrappedKey | PasswordWrappedKey:
+    infos = places(data, around[2], around[3])
     if len(infos) > MAX_RECIPIENTS:
         raise Malformed(f"{len(infos)} recipients")
     ours: list[WrappedKey | PasswordWrappedKey] = []
-    for recipient_info in infos:
-        choice = decode(RecipientInfo, element(0x30, der(recipient_info))).choice
-        if isinstance(choice, PasswordRecipientInfo):
+    for info in infos:
+        if info[0] == SEQUENCE:
+            key = _wrapped_key(data, info, recipients, key_length)
+            if key is not None:
+                ours.append(key)
+        elif info[0] == 0xA3:
+            choice = decode(PasswordRecipientInfo, element(SEQUENCE, data[info[2] : info[3]]))
             ours.append(read_password_recipient(choice, key_length))
-        elif isinstance(choice, KeyTransRecipientInfo):
-            recipient = named(choice.rid)
-            if recipient in recipients:
-                ours.append(_wrapped_key(choice, recipient, key_length))
     if not ours:
         raise NoRecipient("no recipient is ours")
     if len(ours) > 1:
@@ -103,15 +102,28 @@ def _our_recipient(
     return ours[0]
 
 
-def _wrapped_key(info: KeyTransRecipientInfo, recipient: RecipientId, key_length: int) -> WrappedKey:
-    if len(info.encrypted_key) > MAX_ENCRYPTED_KEY:
+def _wrapped_key(data: bytes, info: Place, recipients: Collection[RecipientId], key_length: int) -> WrappedKey | None:
+    """What a KeyTransRecipientInfo (RFC 5652 section 6.2.1) carries for us; None when it is for somebody else."""
+    _, rid, algorithm, key = fields(data, info, _KEY_TRANS)
+    recipient = _named(data, rid)
+    if recipient not in recipients:
+        return None
+    if key[3] - key[2] > MAX_ENCRYPTED_KEY:
         raise Malformed("encrypted key longer than any RSA key of ours")
     return WrappedKey(
         recipient=recipient,
-        transport=transport_of(info.key_encryption_algorithm),
-        encrypted_key=info.encrypted_key,
+        transport=transport_of(data[algorithm[1] : algorithm[3]]),
+        encrypted_key=data[key[2] : key[3]],
         key_length=key_length,
     )
+
+
+def _named(data: bytes, rid: Place) -> RecipientId:
+    """A RecipientIdentifier as a value: issuer and serial, or SubjectKeyIdentifier."""
+    if rid[0] != SEQUENCE:
+        return RecipientId(ski=data[rid[2] : rid[3]])
+    issuer, serial = fields(data, rid, _ISSUER_AND_SERIAL)
+    return RecipientId(issuer=data[issuer[1] : issuer[3]], serial=integer(data, serial))
 
 
 def decrypt(envelope: Envelope, content_key: bytes) -> tuple[bytes, bool]:
@@ -139,18 +151,11 @@ def encrypt(content: bytes, cipher: Cipher, content_key: bytes, recipient_info: 
     count = block - len(content) % block
     encryptor = BlockCipher(block_cipher(cipher, content_key), CBC(iv)).encryptor()
     ciphertext = encryptor.update(content + bytes((count,)) * count)
-    encrypted = EncryptedContentInfo(
-        content_type=DATA,
-        content_encryption_algorithm=identifier(CIPHER_OIDS[cipher], iv),
-        encrypted_content=ciphertext,
-    )
     # RFC 5652 section 6.1: version 3 with a PasswordRecipientInfo, 2 with a KeyTransRecipientInfo by SKI, else 0.
     version = b"\x02\x01\x03" if recipient_info[0] == 0xA3 else b"\x02\x01\x00"
-    enveloped = element(0x30, version, element(0x31, recipient_info), encode(encrypted))
-    return element(0x30, _ENVELOPED_DATA_DER, element(0xA0, enveloped))
-
-
-_ENVELOPED_DATA_DER: Final = bytes.fromhex("06092a864886f70d010703")
+    encrypted = element(0x30, _ID_DATA, content_encryption(cipher, iv), element(0x80, ciphertext))
+    enveloped = element(0x30, version, element(0x31, recipient_info), encrypted)
+    return element(0x30, _ID_ENVELOPED_DATA, element(0xA0, enveloped))
 
 
 def key_trans_recipient(

@@ -210,7 +210,7 @@ class _Explainer:
 
     def _content_key(self, recipient: object, key_length: int) -> bytes | None:
         if isinstance(recipient, asn1.KeyTransRecipientInfo) and self._key is not None:
-            transport = transport_of(recipient.key_encryption_algorithm)
+            transport = transport_of(asn1.encode(recipient.key_encryption_algorithm))
             return self._key.decrypt(recipient.encrypted_key, TRANSPORT_PADDINGS[transport])
         if isinstance(recipient, asn1.PasswordRecipientInfo) and self._password is not None:
             return unwrap_password(read_password_recipient(recipient, key_length), [self._password])

@@ -11,9 +11,10 @@ import ipaddress
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from scep_server.codec import asn1
+from scep_server.codec.walk import SEQUENCE, Place, fields, places, shape, whole
 from scep_server.errors import Malformed
 
 MAX_RDNS: Final = 50
@@ -58,11 +59,14 @@ _DESCRIPTORS: Final = {
     "1.2.840.113549.1.9.1": "emailAddress",
 }
 
+_TYPE_AND_VALUE: Final = shape(rb"\x06.")
+_COLLECTIONS: Final = (0x30, 0x31)
+"""SEQUENCE OF for SET OF is a device's mistake that cannot be misread."""
+
 _MAPPED_TO_NOTHING: Final = frozenset("\u034f\u180b\u180c\u180d\ufffc" + "".join(map(chr, range(0xFE00, 0xFE10))))
 
 
-@dataclass(frozen=True, slots=True)
-class NamePart:
+class NamePart(NamedTuple):
     """AttributeTypeAndValue (RFC 5280 section 4.1.2.4)."""
 
     oid: str
@@ -103,10 +107,11 @@ def rdns(name: bytes) -> tuple[tuple[NamePart, ...], ...]:
 
     Malformed when it is no Name, has more than MAX_RDNS of them, or a part of more than MAX_PART characters.
     """
-    sequence = _sequence_of(name)
+    around = whole(name, SEQUENCE, "Name")
+    sequence = places(name, around[2], around[3])
     if len(sequence) > MAX_RDNS:
         raise Malformed(f"name of {len(sequence)} RDNs, {MAX_RDNS} are allowed")
-    parsed = tuple(tuple(map(_part, asn1.members(rdn))) for rdn in sequence)
+    parsed = tuple([_rdn(name, place) for place in sequence])
     if sum(map(len, parsed)) > MAX_RDNS:
         raise Malformed(f"name of more than {MAX_RDNS} parts")
     if not all(parsed):
@@ -183,13 +188,27 @@ def _sequence_of(der: bytes) -> list[asn1.TLV]:
     return asn1.members(asn1.tlv(der))
 
 
-def _part(element: asn1.TLV) -> NamePart:
-    atv = asn1.decode(asn1.AttributeTypeAndValue, element)
-    tag, content = atv.value.tag_bytes[0], bytes(atv.value.data)
+def _rdn(name: bytes, place: Place) -> tuple[NamePart, ...]:
+    if place[0] not in _COLLECTIONS:
+        raise Malformed(f"tag {place[0]:#04x} where an RDN was expected")
+    return tuple([_part(name, part) for part in places(name, place[2], place[3])])
+
+
+def _part(name: bytes, place: Place) -> NamePart:
+    if place[0] != SEQUENCE:
+        raise Malformed("an RDN of something else than types and values")
+    oid, value = fields(name, place, _TYPE_AND_VALUE)
+    tag, content = value[0], name[value[2] : value[3]]
     text = string_value(tag, content) if tag in STRING_ENCODINGS else None
     if len(content if text is None else text) > MAX_PART:
         raise Malformed(f"name part of more than {MAX_PART} characters")
-    return NamePart(atv.type.dotted_string, tag, text, asn1.der(atv.value))
+    return NamePart(_dotted(name[oid[1] : oid[3]]), tag, text, name[value[1] : value[3]])
+
+
+@functools.lru_cache(maxsize=64)
+def _dotted(oid: bytes) -> str:
+    """Names have the same few types all the time."""
+    return asn1.decode(asn1.OID, oid).dotted_string
 
 
 def _print_part(part: NamePart) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from scep_server.codec.algorithms import block_size
-from scep_server.codec.asn1 import der, element, encode
+from scep_server.codec.asn1 import element, encode
 from scep_server.codec.attributes import MESSAGE_TYPE, SENDER_NONCE, TRANSACTION_ID
 from scep_server.codec.certificate import load_public_key, read_tbs
 from scep_server.codec.cms import Unsigned, finish, unsigned
@@ -44,10 +44,10 @@ def build_request(
         recipient = password_recipient(content_key, password, cipher, randomness)
     else:
         tbs = read_tbs(recipient_certificate)
-        key = load_public_key(der(tbs.subject_public_key_info))
+        key = load_public_key(tbs.spki)
         if not isinstance(key, RSAPublicKey):
             raise Malformed("the recipient's key cannot decrypt: it is not RSA")
-        recipient = key_trans_recipient(content_key, key, der(tbs.issuer), tbs.serial_number, transport)
+        recipient = key_trans_recipient(content_key, key, tbs.issuer, tbs.serial_number, transport)
     envelope = encrypt(content, cipher, content_key, recipient, randomness(block_size(cipher)))
     attributes = (_MESSAGE_TYPES[message_type], TRANSACTION_ID(transaction_id.encode()), SENDER_NONCE(nonce))
     return unsigned(envelope, digest, attributes)

@@ -158,16 +158,14 @@ def envelope(
     key = bytes(range(cipher.key_length))
     tbs = read_tbs(ra())
     if recipient is None:
-        recipient = key_trans_recipient(
-            key, rsa_key("ra").public_key(), encode(tbs.issuer), tbs.serial_number, transport
-        )
+        recipient = key_trans_recipient(key, rsa_key("ra").public_key(), tbs.issuer, tbs.serial_number, transport)
     iv = bytes(8 if cipher is Cipher.DES3_CBC else 16)
     return encrypt(content if content is not None else device_csr(), cipher, key, recipient, iv)
 
 
 def sid_of(cert: bytes) -> bytes:
     tbs = read_tbs(cert)
-    return element(0x30, encode(tbs.issuer), encode(tbs.serial_number))
+    return element(0x30, tbs.issuer, tbs.serial)
 
 
 def signer_info(
