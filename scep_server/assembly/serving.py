@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from scep_server.admin import AdminSite
+from scep_server.assembly.expiry import ExpiryWatch
 from scep_server.assembly.jobs import Beat, Jobs
 from scep_server.assembly.road import build_road
 from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
@@ -43,6 +44,7 @@ T = TypeVar("T")
 REFRESH_SECONDS = 1.0
 """Changes made by commands reach a running server within two beats."""
 EXPIRY_SECONDS = 300.0
+LOOK_SECONDS = 3600.0
 
 
 class Shared:
@@ -79,8 +81,8 @@ def check_integrations(shared: Shared) -> None:
 async def worker(shared: Shared, number: int) -> Worker:
     """Everything of one worker, started."""
     shared.metrics.attach(number)
-    made = Worker(shared)
-    await made.start(first=number == 0)
+    made = Worker(shared, first=number == 0)
+    await made.start()
     # What is loaded now lives as long as the process: the collector need not walk it again and again.
     gc.collect()
     gc.freeze()
@@ -90,9 +92,11 @@ async def worker(shared: Shared, number: int) -> Worker:
 class Worker:
     """One process's server (web.workers.RunningServer)."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, first: bool) -> None:
+        """first: of all workers; it does what must be done once."""
         settings = shared.settings
         self._shared = shared
+        self._first = first
         self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="scep")
         # The pages were checked once for all workers, before the fork.
         self._ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
@@ -116,10 +120,10 @@ class Worker:
         shared.metrics.ask("crl_age_seconds", "Age of the oldest current CRL", self._crl_age)
         shared.metrics.ask("ca_expires_seconds", "Time until the issuing certificate ends", self._ca_left)
 
-    async def start(self, *, first: bool) -> None:
+    async def start(self) -> None:
         """Load integrations and CRLs, finish what a crash left (the first worker), then accept connections."""
         self._complaints = await self._blocking(self._site.reactivate)
-        if first:
+        if self._first:
             await self._site.reconcile()
         await self._publisher.run()
         await self._crls.refresh()
@@ -151,6 +155,9 @@ class Worker:
             Beat("refusal counts", self._refusals.flush, REFRESH_SECONDS),
             Beat("unfinished entries", self._expire, EXPIRY_SECONDS),
         ]
+        if self._first:
+            watch = ExpiryWatch(self._shared.ca.own_certificates, utc_now)
+            beats.append(Beat("expiry of our certificates", watch.look, LOOK_SECONDS))
         if self._tls is not None:
             beats.append(Beat("tls files", self._reload_tls, 5.0))
         return beats

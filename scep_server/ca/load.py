@@ -92,14 +92,16 @@ class CaSet:
     @property
     def forbidden_keys(self) -> frozenset[bytes]:
         """SHA-256 of each SubjectPublicKeyInfo of CA and RA: no device may have one of these (N14)."""
-        return frozenset(hashlib.sha256(read_tbs(tbs_of(der)).spki).digest() for der in self._all())
+        return frozenset(hashlib.sha256(read_tbs(tbs_of(der)).spki).digest() for der in self.own_certificates)
 
     @property
     def forbidden_subjects(self) -> frozenset[bytes]:
         """Subject names of CA and RA, DER: no device may be called so (N15)."""
-        return frozenset(read_tbs(tbs_of(der)).subject for der in self._all())
+        return frozenset(read_tbs(tbs_of(der)).subject for der in self.own_certificates)
 
-    def _all(self) -> tuple[bytes, ...]:
+    @property
+    def own_certificates(self) -> tuple[bytes, ...]:
+        """RA, when it is not the CA itself, then issuing CA to root, DER."""
         ra = self.certificates.ra
         return self.certificates.chain if ra is None else (ra, *self.certificates.chain)
 
