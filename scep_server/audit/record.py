@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 from json.encoder import encode_basestring_ascii as _quote
-from operator import itemgetter
 from typing import Final, NamedTuple
 
 from scep_server.types import Event
@@ -60,12 +59,23 @@ def _members(event: Event, entry_id: int | None, limit: int, *, detail: bool = T
     if event.security:
         text += ',"security":true'
     if event.detail:
-        text += ',"detail":' + (_bounded(event.detail, limit, DEPTH_LIMIT) if detail else '{"cut":true}')
+        text += ',"detail":' + (_mapping(event.detail, limit, DEPTH_LIMIT) if detail else '{"cut":true}')
     return text
 
 
 def _string(text: str, limit: int) -> str:
     return _quote(text if len(text) <= limit else f"{text[:limit]}[+{len(text) - limit}]")
+
+
+def _mapping(value: Mapping[str, object], limit: int, depth: int) -> str:
+    members = []
+    for name, item in islice(value.items(), ITEM_LIMIT):
+        # Nearly every item is a short string, which needs no look at the other kinds.
+        text = _quote(item) if isinstance(item, str) and len(item) <= limit else _bounded(item, limit, depth - 1)
+        members.append(f"{_string(str(name), limit)}:{text}")
+    if len(value) > ITEM_LIMIT:
+        members.append(f'"[cut]":{len(value) - ITEM_LIMIT}')
+    return "{" + ",".join(members) + "}"
 
 
 def _bounded(value: object, limit: int, depth: int) -> str:
@@ -85,17 +95,7 @@ def _bounded(value: object, limit: int, depth: int) -> str:
     if depth == 0:
         return '"[too deep]"'
     if isinstance(value, Mapping):
-        pairs = sorted([(str(name), item) for name, item in islice(value.items(), ITEM_LIMIT)], key=itemgetter(0))
-        # Nearly every item is a short string, which needs no look at the other kinds.
-        members = [
-            f"{_string(name, limit)}:{_quote(item)}"
-            if isinstance(item, str) and len(item) <= limit
-            else f"{_string(name, limit)}:{_bounded(item, limit, depth - 1)}"
-            for name, item in pairs
-        ]
-        if len(value) > ITEM_LIMIT:
-            members.append(f'"[cut]":{len(value) - ITEM_LIMIT}')
-        return "{" + ",".join(members) + "}"
+        return _mapping(value, limit, depth)
     if isinstance(value, list | tuple | set | frozenset):
         items = [_bounded(item, limit, depth - 1) for item in islice(value, ITEM_LIMIT)]
         if len(value) > ITEM_LIMIT:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
 from cryptography.x509 import ReasonFlags
@@ -164,9 +165,13 @@ def opened_entry(entry_id: int, opening: Opening, stored: Parameters) -> Entry:
 
 def signed_entry(opened: Entry, signed: Parameters, issued_at: datetime) -> Entry:
     """The entry that `sign_intended` just signed, without reading it back."""
-    return dataclasses.replace(
-        opened, state=_STATES[signed["new_state"]], certificate=signed["certificate"], issued_at=issued_at
-    )
+    fields = dict(zip(_ENTRY_FIELDS, _entry_values(opened), strict=True))
+    fields.update(state=_STATES[signed["new_state"]], certificate=signed["certificate"], issued_at=issued_at)
+    return Entry(**fields)
+
+
+_ENTRY_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Entry))
+_entry_values: Final = attrgetter(*_ENTRY_FIELDS)
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
