@@ -23,7 +23,7 @@ _LAST_UTC_YEAR = 2049
 
 def tlv(tag: int, *contents: bytes) -> bytes:
     """One DER element; contents are concatenated."""
-    content = b"".join(contents) if len(contents) != 1 else contents[0]
+    content = b"".join(contents)
     size = len(content)
     if size < 0x80:
         return bytes((tag, size)) + content
@@ -38,11 +38,10 @@ def integer(value: int) -> bytes:
 
 def time(value: datetime) -> bytes:
     """Time (RFC 5280 section 4.1.2.5): UTCTime through 2049, GeneralizedTime after; fractions of a second are cut."""
-    utc = value.astimezone(UTC)
-    day = f"{utc.month:02d}{utc.day:02d}{utc.hour:02d}{utc.minute:02d}{utc.second:02d}Z"
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
     if utc.year <= _LAST_UTC_YEAR:
-        return tlv(UTC_TIME, f"{utc.year % 100:02d}{day}".encode())
-    return tlv(GENERALIZED_TIME, f"{utc.year:04d}{day}".encode())
+        return tlv(UTC_TIME, utc.strftime("%y%m%d%H%M%SZ").encode())
+    return tlv(GENERALIZED_TIME, utc.strftime("%Y%m%d%H%M%SZ").encode())
 
 
 def extension(oid: bytes, value: bytes, *, critical: bool = False) -> bytes:

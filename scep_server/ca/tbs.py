@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import NamedTuple
 
 from scep_server.ca import der
+from scep_server.codec import walk
+from scep_server.errors import Malformed
 from scep_server.types import Certificate
 
-_VERSION = 0xA0
+_TBS_CERTIFICATE = walk.shape(rb"\xa0\x02\x30{5}\x81?\x82?\xa3?")
+_VALIDITY = walk.shape(rb"[\x17\x18]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class TbsFields:
+class TbsFields(NamedTuple):
     """What stands before the extensions of a tbsCertificate (RFC 5280 section 4.1.2); bytes are whole elements."""
 
     serial: int
@@ -28,30 +30,24 @@ class TbsFields:
 
 def read_tbs(tbs: bytes) -> TbsFields:
     """Fields of a DER tbsCertificate, version 3. ValueError when it is none."""
-    tag, offset, end = der.element(tbs, 0)
-    if tag != der.SEQUENCE or end != len(tbs):
-        raise ValueError("no tbsCertificate")
-    tag, _, offset = der.element(tbs, offset)
-    if tag != _VERSION:
-        raise ValueError("no version 3 certificate")
-    parts = []
-    for expected in (der.INTEGER, *(der.SEQUENCE,) * 5):
-        tag, start, end = der.element(tbs, offset)
-        if tag != expected:
-            raise ValueError("no tbsCertificate")
-        parts.append((offset, start, end))
-        offset = end
-    serial, signature, issuer, validity, subject, spki = parts
-    first = der.element(tbs, validity[1])
-    second = der.element(tbs, first[2])
+    try:
+        return _read(tbs)
+    except Malformed as error:
+        raise ValueError(f"no tbsCertificate of version 3: {error}") from None
+
+
+def _read(tbs: bytes) -> TbsFields:
+    found = walk.fields(tbs, walk.whole(tbs, walk.SEQUENCE, "TBSCertificate"), _TBS_CERTIFICATE)
+    _, serial, signature, issuer, validity, subject, spki = found[:7]
+    not_before, not_after = walk.fields(tbs, validity, _VALIDITY)
     return TbsFields(
-        serial=int.from_bytes(tbs[serial[1] : serial[2]], "big", signed=True),
-        signature=tbs[signature[0] : signature[2]],
-        issuer=tbs[issuer[0] : issuer[2]],
-        not_before=_read_time(first[0], tbs[first[1] : first[2]]),
-        not_after=_read_time(second[0], tbs[second[1] : second[2]]),
-        subject=tbs[subject[0] : subject[2]],
-        spki=tbs[spki[0] : spki[2]],
+        serial=walk.integer(tbs, serial),
+        signature=tbs[signature[1] : signature[3]],
+        issuer=tbs[issuer[1] : issuer[3]],
+        not_before=walk.time(tbs, not_before),
+        not_after=walk.time(tbs, not_after),
+        subject=tbs[subject[1] : subject[3]],
+        spki=tbs[spki[1] : spki[3]],
     )
 
 
@@ -84,19 +80,3 @@ def certificate_value(certificate_der: bytes, issuer: str) -> Certificate:
         not_before=fields.not_before,
         not_after=fields.not_after,
     )
-
-
-def _read_time(tag: int, content: bytes) -> datetime:
-    """UTCTime or GeneralizedTime in the only forms RFC 5280 allows. ValueError otherwise."""
-    digits = content[:-1]
-    if (
-        content[-1:] != b"Z"
-        or not digits.isdigit()
-        or len(digits) != {der.UTC_TIME: 12, der.GENERALIZED_TIME: 14}.get(tag)
-    ):
-        raise ValueError("no Time of RFC 5280")
-    if tag == der.UTC_TIME:
-        digits = (b"19" if digits[:2] >= b"50" else b"20") + digits
-    year, rest = int(digits[:4]), digits[4:]
-    month, day, hour, minute, second = (int(rest[place : place + 2]) for place in range(0, 10, 2))
-    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)

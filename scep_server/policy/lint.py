@@ -9,29 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from scep_server.codec import asn1
+from scep_server.codec import asn1, walk
 from scep_server.codec.names import EMPTY_NAME, rdns
 from scep_server.errors import Malformed, Reason, Refusal
-from scep_server.policy.profiles import (
-    BASIC_CONSTRAINTS,
-    EXTENDED_KEY_USAGE,
-    KEY_USAGE,
-    SUBJECT_ALT_NAME,
-)
+from scep_server.policy import profiles
 from scep_server.types import IssueOrder
 
-SUBJECT_KEY_IDENTIFIER: Final = "2.5.29.14"
-AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
-CRL_DISTRIBUTION_POINTS: Final = "2.5.29.31"
-AUTHORITY_INFO_ACCESS: Final = "1.3.6.1.5.5.7.1.1"
-CERTIFICATE_POLICIES: Final = "2.5.29.32"
+# DER has one form for each value, so whatever is permitted in one form only is compared as bytes and never decoded.
+
+
+def _oid(dotted: str) -> bytes:
+    return asn1.encode(asn1.OID(dotted))
+
+
+SUBJECT_ALT_NAME: Final = _oid(profiles.SUBJECT_ALT_NAME)
+BASIC_CONSTRAINTS: Final = _oid(profiles.BASIC_CONSTRAINTS)
+KEY_USAGE: Final = _oid(profiles.KEY_USAGE)
+EXTENDED_KEY_USAGE: Final = _oid(profiles.EXTENDED_KEY_USAGE)
+SUBJECT_KEY_IDENTIFIER: Final = _oid("2.5.29.14")
+AUTHORITY_KEY_IDENTIFIER: Final = _oid("2.5.29.35")
+CRL_DISTRIBUTION_POINTS: Final = _oid("2.5.29.31")
+AUTHORITY_INFO_ACCESS: Final = _oid("1.3.6.1.5.5.7.1.1")
+CERTIFICATE_POLICIES: Final = _oid("2.5.29.32")
 
 SIGNATURE_ALGORITHMS: Final = frozenset(
-    {f"1.2.840.113549.1.1.{n}" for n in (11, 12, 13)} | {f"1.2.840.10045.4.3.{n}" for n in (2, 3, 4)}
+    {asn1.element(0x30, _oid(f"1.2.840.113549.1.1.{n}"), b"\x05\x00") for n in (11, 12, 13)}
+    | {asn1.element(0x30, _oid(f"1.2.840.10045.4.3.{n}")) for n in (2, 3, 4)}
 )
-"""RSA PKCS#1 v1.5 and ECDSA with SHA-256, SHA-384, SHA-512."""
+"""AlgorithmIdentifiers of RSA PKCS#1 v1.5 (RFC 4055 section 5) and ECDSA (RFC 5758 section 3.2) with SHA-256 to 512."""
 
 _KNOWN: Final = frozenset(
     {
@@ -46,12 +53,18 @@ _KNOWN: Final = frozenset(
         CERTIFICATE_POLICIES,
     }
 )
-# DER has one form for each value, so that the only ones permitted are compared as bytes.
+_VERSION_3: Final = bytes.fromhex("a003020102")
 _DIGITAL_SIGNATURE: Final = bytes.fromhex("03020780")
 _CLIENT_AUTH: Final = bytes.fromhex("300a06082b06010505070302")
 _NO_CA: Final = b"\x30\x00"
+_TRUE: Final = b"\x01\x01\xff"
 _MUST_BE_CRITICAL: Final = frozenset({KEY_USAGE, BASIC_CONSTRAINTS})
 _MIN_SERIAL_BITS: Final = 64
+
+_TBS_CERTIFICATE: Final = walk.shape(rb"\xa0?\x02\x30{5}\x81?\x82?\xa3?")
+_VALIDITY: Final = walk.shape(rb"[\x17\x18]{2}")
+_EXTENSION: Final = walk.shape(rb"\x06\x01?\x04")
+_UTC_TIME: Final = 0x17
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +79,29 @@ class LintIssuer:
     not_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A tbsCertificate read once for all lints."""
+class _Subject(NamedTuple):
+    """A tbsCertificate read once for all lints; bytes are whole elements."""
 
-    tbs: asn1.TBSCertificate
     issuer: LintIssuer
     order: IssueOrder
-    extensions: tuple[asn1.Extension, ...]
-    values: dict[str, bytes]
-    critical: frozenset[str]
-    subject: bytes
+    version: bytes
+    serial: int
+    signature: bytes
+    issuer_name: bytes
     not_before: datetime
     not_after: datetime
+    time_tags: tuple[int, int]
+    subject: bytes
+    spki: bytes
+    unique_ids: bool
+    extensions: int
+    """How many there are."""
+    values: dict[bytes, bytes]
+    """Content of extnValue, by the extnID."""
+    critical: set[bytes]
+    """extnIDs whose `critical` is TRUE."""
+    said_false: bool
+    """Some `critical` is an encoded FALSE, which DER leaves out."""
 
 
 def lint_tbs(tbs: bytes, order: IssueOrder, issuer: LintIssuer) -> None:
@@ -94,53 +117,81 @@ def lints(tbs: bytes, order: IssueOrder, issuer: LintIssuer) -> list[str]:
         subject = _read(tbs, order, issuer)
     except Malformed:
         return ["unreadable"]
-    return [name for name, passes in _LINTS.items() if not _holds(passes, subject)]
-
-
-def _holds(passes: Callable[[_Subject], bool], subject: _Subject) -> bool:
-    try:
-        return passes(subject)
-    except (Malformed, KeyError):
-        return False
+    findings: list[str] = []
+    for name, passes in _LINTS.items():
+        try:
+            holds = passes(subject)
+        except (Malformed, KeyError):
+            holds = False
+        if not holds:
+            findings.append(name)
+    return findings
 
 
 def _read(tbs: bytes, order: IssueOrder, issuer: LintIssuer) -> _Subject:
-    certificate = asn1.decode(asn1.TBSCertificate, tbs)
-    extensions = tuple(asn1.decode(asn1.Extension, element) for element in certificate.extensions or ())
+    found = walk.fields(tbs, walk.whole(tbs, walk.SEQUENCE, "TBSCertificate"), _TBS_CERTIFICATE)
+    version = found.pop(0) if found[0][0] == 0xA0 else None
+    serial, signature, name, validity, subject, key, *rest = found
+    not_before, not_after = walk.fields(tbs, validity, _VALIDITY)
+    values: dict[bytes, bytes] = {}
+    critical: set[bytes] = set()
+    said_false = False
+    extensions = _extensions(tbs, rest.pop()) if rest and rest[-1][0] == 0xA3 else []
+    for extension in extensions:
+        if extension[0] != walk.SEQUENCE:
+            raise Malformed("an extension that is none")
+        oid, *flag, value = walk.fields(tbs, extension, _EXTENSION)
+        identifier = tbs[oid[1] : oid[3]]
+        values[identifier] = tbs[value[2] : value[3]]
+        if flag:
+            if tbs[flag[0][1] : flag[0][3]] == _TRUE:
+                critical.add(identifier)
+            else:
+                said_false = True
     return _Subject(
-        tbs=certificate,
         issuer=issuer,
         order=order,
-        extensions=extensions,
-        values={extension.extn_id.dotted_string: extension.extn_value for extension in extensions},
-        critical=frozenset(extension.extn_id.dotted_string for extension in extensions if extension.critical),
-        subject=asn1.der(certificate.subject),
-        not_before=asn1.as_datetime(certificate.validity.not_before),
-        not_after=asn1.as_datetime(certificate.validity.not_after),
+        version=b"" if version is None else tbs[version[1] : version[3]],
+        serial=walk.integer(tbs, serial),
+        signature=tbs[signature[1] : signature[3]],
+        issuer_name=tbs[name[1] : name[3]],
+        not_before=walk.time(tbs, not_before),
+        not_after=walk.time(tbs, not_after),
+        time_tags=(not_before[0], not_after[0]),
+        subject=tbs[subject[1] : subject[3]],
+        spki=tbs[key[1] : key[3]],
+        unique_ids=bool(rest),
+        extensions=len(extensions),
+        values=values,
+        critical=critical,
+        said_false=said_false,
     )
+
+
+def _extensions(tbs: bytes, around: walk.Place) -> list[walk.Place]:
+    listed = walk.explicit(tbs, around, walk.SEQUENCE)
+    return walk.places(tbs, listed[2], listed[3])
 
 
 def _as_ordered(subject: _Subject) -> bool:
     order = subject.order
     return (
         subject.subject == order.subject
-        and asn1.der(subject.tbs.subject_public_key_info) == order.spki
+        and subject.spki == order.spki
         and subject.values.get(SUBJECT_ALT_NAME) == order.san
         and subject.not_after <= order.not_after
     )
 
 
 def _serial(subject: _Subject) -> bool:
-    serial = subject.tbs.serial_number
     # A positive INTEGER needs a leading zero bit, so 20 octets hold 159 bits (RFC 5280 section 4.1.2.2).
-    return serial > 0 and _MIN_SERIAL_BITS <= serial.bit_length() <= 159
+    return subject.serial > 0 and _MIN_SERIAL_BITS <= subject.serial.bit_length() <= 159
 
 
 def _time_forms(subject: _Subject) -> bool:
-    validity = subject.tbs.validity
-    return all(
-        time.year >= 2050 if asn1.is_generalized(form) else time.year < 2050
-        for form, time in ((validity.not_before, subject.not_before), (validity.not_after, subject.not_after))
+    first, last = subject.time_tags
+    return (first == _UTC_TIME) == (subject.not_before.year < 2050) and (last == _UTC_TIME) == (
+        subject.not_after.year < 2050
     )
 
 
@@ -152,17 +203,10 @@ def _inside_issuer(subject: _Subject) -> bool:
     return subject.issuer.not_before <= subject.not_before and subject.not_after <= subject.issuer.not_after
 
 
-def _signature_algorithm(subject: _Subject) -> bool:
-    algorithm = asn1.decode(asn1.AlgorithmIdentifier, subject.tbs.signature)
-    return algorithm.algorithm.dotted_string in SIGNATURE_ALGORITHMS
-
-
 def _subject_name(subject: _Subject) -> bool:
-    return subject.subject != subject.issuer.subject and (bool(rdns(subject.subject)) or _has_san(subject))
-
-
-def _has_san(subject: _Subject) -> bool:
-    return SUBJECT_ALT_NAME in subject.values
+    return subject.subject != subject.issuer.subject and (
+        bool(rdns(subject.subject)) or SUBJECT_ALT_NAME in subject.values
+    )
 
 
 def _san(subject: _Subject) -> bool:
@@ -174,7 +218,9 @@ def _san(subject: _Subject) -> bool:
 
 
 def _key_identifier(subject: _Subject) -> bool:
-    return 0 < len(asn1.decode(bytes, subject.values[SUBJECT_KEY_IDENTIFIER])) <= 64
+    value = subject.values[SUBJECT_KEY_IDENTIFIER]
+    place = walk.whole(value, walk.OCTET_STRING, "KeyIdentifier")
+    return 0 < place[3] - place[2] <= 64
 
 
 def _authority_key(subject: _Subject) -> bool:
@@ -182,30 +228,28 @@ def _authority_key(subject: _Subject) -> bool:
     return subject.values[AUTHORITY_KEY_IDENTIFIER] == wanted
 
 
-def _addresses(oid: str) -> Callable[[_Subject], bool]:
+def _addresses(oid: bytes) -> Callable[[_Subject], bool]:
     return lambda subject: subject.values[oid].startswith(b"\x30") and b"http" in subject.values[oid]
 
 
 def _criticality(subject: _Subject) -> bool:
     wanted = _MUST_BE_CRITICAL & subject.values.keys()
-    return subject.critical - {SUBJECT_ALT_NAME} == wanted and all(
-        extension.critical is not False for extension in subject.extensions
-    )
+    return not subject.said_false and subject.critical - {SUBJECT_ALT_NAME} == wanted
 
 
 _LINTS: Final[dict[str, Callable[[_Subject], bool]]] = {
     "as_ordered": _as_ordered,
-    "version": lambda s: s.tbs.version == 2,
+    "version": lambda s: s.version == _VERSION_3,
     "serial": _serial,
-    "signature_algorithm": _signature_algorithm,
-    "issuer": lambda s: asn1.der(s.tbs.issuer) == s.issuer.subject,
+    "signature_algorithm": lambda s: s.signature in SIGNATURE_ALGORITHMS,
+    "issuer": lambda s: s.issuer_name == s.issuer.subject,
     "validity_order": lambda s: s.not_before < s.not_after,
     "validity_inside_issuer": _inside_issuer,
     "time_form": _time_forms,
     "whole_seconds": _whole_seconds,
     "subject": _subject_name,
-    "unique_ids": lambda s: s.tbs.issuer_unique_id is None and s.tbs.subject_unique_id is None,
-    "duplicate_extension": lambda s: len(s.values) == len(s.extensions),
+    "unique_ids": lambda s: not s.unique_ids,
+    "duplicate_extension": lambda s: len(s.values) == s.extensions,
     "unknown_extension": lambda s: s.values.keys() <= _KNOWN,
     "criticality": _criticality,
     "key_usage": lambda s: s.values[KEY_USAGE] == _DIGITAL_SIGNATURE,
