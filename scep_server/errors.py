@@ -90,11 +90,12 @@ class Fault(ScepServerError):
     """We cannot tell or cannot do it now: HTTP 503 with Retry-After seconds. The same request may be sent again.
 
     part: what failed, for metrics: `ledger`, `plugin`, `signer`, `busy` or `other`.
+    retry_after: seconds, where the fault itself knows; None leaves it to the listener's setting.
     """
 
     part = "other"
 
-    def __init__(self, detail: str, *, retry_after: int = 30) -> None:
+    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
 

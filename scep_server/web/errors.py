@@ -96,7 +96,8 @@ def error_response(error: BaseException, request: web.BaseRequest, refusals: Ref
     if isinstance(error, HttpRefusal):
         headers.update(error.headers)
     if status in {429, 503}:
-        headers["Retry-After"] = str(getattr(error, "retry_after", wait))
+        named = getattr(error, "retry_after", None)
+        headers["Retry-After"] = str(wait if named is None else named)
     if isinstance(error, ScepServerError):
         refusals.note(logging.WARNING if status == 503 else logging.INFO, status, address, str(error)[:300])
     elif status != 404:

@@ -192,6 +192,14 @@ async def test_the_table(
         assert (type(error).__name__ in logged()) or (str(error) in logged())
 
 
+async def test_an_error_that_names_no_time_leaves_it_to_the_operator(serve: Serve) -> None:
+    public = await serve(retry_after=120)
+    public.enrollment.error = LedgerUnavailable("disk full")
+    assert (await public.post(MESSAGE)).headers["retry-after"] == "120"
+    public.enrollment.error = Fault("busy with this one", retry_after=1)
+    assert (await public.post(MESSAGE)).headers["retry-after"] == "1"
+
+
 async def test_beyond_the_bound_the_answer_is_busy_and_at_once(serve: Serve) -> None:
     public = await serve(in_flight=1, retry_after=9)
     public.enrollment.release = asyncio.Event()
