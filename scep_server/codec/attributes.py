@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from scep_server.codec.asn1 import OID, element, encode
-from scep_server.codec.walk import OCTET_STRING, SEQUENCE, Place, fields, places, shape, time
+from scep_server.codec.walk import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Place, places, time
 from scep_server.errors import Malformed
 
 MAX_TEXT: Final = 256
@@ -20,7 +20,6 @@ MAX_NONCE: Final = 64
 _PRINTABLE, _UTF8, _OCTETS = 0x13, 0x0C, 0x04
 _TEXTS: Final = (0x13, 0x0C, 0x16)
 """Tags of PrintableString, UTF8String and IA5String."""
-_ATTRIBUTE: Final = shape(rb"\x06\x31")
 
 
 class _Kind:
@@ -85,9 +84,10 @@ class SignedAttributes:
         self._sets: dict[bytes, Place] = {}
         self._twice: set[bytes] = set()
         for member in self._members:
-            if member[0] != SEQUENCE:
+            parts = places(data, member[2], member[3])
+            if member[0] != SEQUENCE or len(parts) != 2 or parts[0][0] != OBJECT_IDENTIFIER or parts[1][0] != SET:
                 raise Malformed("a signed attribute that is none")
-            oid, values = fields(data, member, _ATTRIBUTE)
+            oid, values = parts
             identifier = data[oid[1] : oid[3]]
             if identifier in self._sets:
                 self._twice.add(identifier)

@@ -87,6 +87,7 @@ def _glance(  # noqa: C901  one loop without calls, as in `_scan`
     size = end = len(data)
     if size > max_size or not data or not data[0] & _CONSTRUCTED:
         return None
+    treatments = _TREATMENTS
     sets: list[tuple[int, int]] = []
     ends: list[int] = []
     position = count = wrapped = 0
@@ -107,22 +108,22 @@ def _glance(  # noqa: C901  one loop without calls, as in `_scan`
                         return None
                     if length < least:
                         return None
-                treatment = _TREATMENTS[tag]
+                treatment = treatments[tag]
                 if not treatment:
-                    position += length  # beyond the end shows below
+                    position += length
                     continue
-                after = position + length
-                if treatment == _UNSURE or after > end or len(ends) >= max_depth:
-                    return None
                 ends.append(end)
-                end = after
-                if treatment == _LOOK:
+                end = position + length
+                if treatment != _PLAIN:
+                    if treatment == _UNSURE:
+                        return None
                     if tag == _SET:
-                        if length > 2 and position + 2 + data[position + 1] != after:
-                            sets.append((position, after))
+                        if length > 2 and position + 2 + data[position + 1] != end:
+                            sets.append((position, end))
                     elif data[position : position + 1] in _OCTET_STRINGS:
                         wrapped += 1
-            if position != end:
+            # Whatever was longer than what it is in, has pushed the position beyond an end by now.
+            if position != end or len(ends) > max_depth:
                 return None
             end = ends.pop()
             if not ends:

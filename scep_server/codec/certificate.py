@@ -37,6 +37,10 @@ _CURVES: Final = frozenset(
 )
 _RSA_OID: Final = encode(RSA_ENCRYPTION)
 _EC_OID: Final = encode(EC_PUBLIC_KEY)
+# Most devices have an RSA key of 2048 bits and the usual exponent, which shows without any reading.
+_BEFORE_RSA_2048: Final = bytes.fromhex("30820122300d06092a864886f70d01010105000382010f003082010a0282010100")
+_EXPONENT_65537: Final = bytes.fromhex("0203010001")
+_RSA_2048_LENGTH: Final = len(_BEFORE_RSA_2048) + MIN_RSA_BITS // 8 + len(_EXPONENT_65537)
 _SUBJECT_KEY_IDENTIFIER: Final = OID("2.5.29.14")
 
 _CERTIFICATE: Final = shape(rb"\x30\x30\x03")
@@ -108,6 +112,13 @@ def load_public_key(spki: bytes) -> RSAPublicKey | EllipticCurvePublicKey:
 
 
 def _judge_public_key(spki: bytes) -> None:
+    if (
+        len(spki) == _RSA_2048_LENGTH
+        and spki.startswith(_BEFORE_RSA_2048)
+        and spki[len(_BEFORE_RSA_2048)] >= 0x80
+        and spki.endswith(_EXPONENT_65537)
+    ):
+        return
     algorithm, bits = fields(spki, whole(spki, SEQUENCE, "SubjectPublicKeyInfo"), _PUBLIC_KEY_INFO)
     identifier = spki[algorithm[2] : algorithm[3]]
     if identifier.startswith(_RSA_OID):

@@ -18,9 +18,10 @@ Place = tuple[int, int, int, int]
 """Tag, begin of the element, begin of its content, end of both. A plain tuple, because a message has a hundred."""
 
 INTEGER: Final = 0x02
-BIT_STRING: Final = 0x03
 OCTET_STRING: Final = 0x04
+OBJECT_IDENTIFIER: Final = 0x06
 SEQUENCE: Final = 0x30
+SET: Final = 0x31
 
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _DIGITS: Final = {_UTC_TIME: 12, _GENERALIZED_TIME: 14}
@@ -38,7 +39,12 @@ def places(data: bytes, position: int, end: int) -> list[Place]:
         while position < end:
             tag, length = data[position], data[position + 1]
             content = position + 2
-            if length >= 0x80:
+            if length == 0x82:
+                content += 2
+                length = data[position + 2] << 8 | data[position + 3]
+                if length < 0x100:
+                    raise Malformed("a length that is not DER's")
+            elif length >= 0x80:
                 octets = length & 0x7F
                 content += octets
                 length = int.from_bytes(data[position + 2 : content], "big")
