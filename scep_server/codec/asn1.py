@@ -56,8 +56,17 @@ def element(tag: int, *parts: bytes) -> bytes:
     length = len(content)
     if length < 0x80:
         return bytes((tag, length)) + content
+    if 0x100 <= length < 0x10000:
+        return bytes((tag, 0x82, length >> 8, length & 0xFF)) + content
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets + content
+
+
+def integer(value: int) -> bytes:
+    """DER of an INTEGER."""
+    # For a negative one, -128 included, the fewest octets are those of its complement.
+    bits = value.bit_length() if value >= 0 else (~value).bit_length()
+    return element(0x02, value.to_bytes(bits // 8 + 1, "big", signed=True))
 
 
 def members(collection: TLV) -> list[TLV]:

@@ -219,7 +219,8 @@ def finish(message: Unsigned, certificate: bytes, signature: bytes) -> bytes:
         _VERSION_1,
         sid,
         digest_identifier,
-        b"\xa0" + message.to_sign[1:],
+        b"\xa0",
+        message.to_sign[1:],
         _RSA_SIGNATURE if rsa else _EC_SIGNATURES[message.digest],
         element(0x04, signature),
     )

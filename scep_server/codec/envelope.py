@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from scep_server.codec import asn1
 from scep_server.codec.algorithms import (
     DATA,
     ENVELOPED_DATA,
@@ -166,7 +167,7 @@ def key_trans_recipient(
     return element(
         0x30,
         b"\x02\x01\x00",
-        element(0x30, issuer, encode(serial)),
+        element(0x30, issuer, asn1.integer(serial)),
         _TRANSPORT_IDENTIFIERS[transport],
         element(0x04, encrypted_key),
     )

@@ -49,9 +49,11 @@ def check_key(public_key: PublicKey, spki: bytes, forbidden: frozenset[bytes]) -
 
 
 def _is_forbidden(public_key: PublicKey, spki: bytes, forbidden: frozenset[bytes]) -> bool:
+    if hashlib.sha256(spki).digest() in forbidden:
+        return True
     # A key can be written in several ways (compressed point, absent NULL), so its usual form is looked up as well.
     usual = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return any(hashlib.sha256(form).digest() in forbidden for form in {spki, usual})
+    return usual != spki and hashlib.sha256(usual).digest() in forbidden
 
 
 def _check_rsa(n: int, e: int) -> None:

@@ -53,16 +53,15 @@ _CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN"
 def check_subject(subject: bytes, *, forbidden_subjects: Iterable[bytes]) -> None:
     """Refusal with Reason.SUBJECT when this Name (DER) must not be certified. The empty Name passes here."""
     rdns = names.rdns(subject)
-    seen: set[tuple[str, str]] = set()
+    texts: dict[str, list[str]] = {}
     for rdn in rdns:
         if len(rdn) != 1:
             raise Refusal(Reason.SUBJECT, "multi-valued RDN")
         part = rdn[0]
-        text = _checked_text(part)
-        same = (part.oid, names.prepare_text(text))
-        if same in seen:
-            raise Refusal(Reason.SUBJECT, f"the same {part.oid} twice")
-        seen.add(same)
+        texts.setdefault(part.oid, []).append(_checked_text(part))
+    for oid, values in texts.items():
+        if len(values) > 1 and len(set(map(names.prepare_text, values))) < len(values):
+            raise Refusal(Reason.SUBJECT, f"the same {oid} twice")
     if rdns and any(names.same_name(subject, forbidden) for forbidden in forbidden_subjects):
         raise Refusal(Reason.SUBJECT, "the name of a CA or RA", security=True)
 
@@ -108,7 +107,7 @@ def _checked_text(part: NamePart) -> str:
         raise Refusal(Reason.SUBJECT, f"empty {part.oid}")
     if has_unseen(part.text):
         raise Refusal(Reason.SUBJECT, f"control or format character in {part.oid}")
-    if _HIDDEN_RDN.search(part.text):
+    if "=" in part.text and _HIDDEN_RDN.search(part.text):
         raise Refusal(Reason.SUBJECT, f"a value of {part.oid} that reads as another RDN")
     return part.text
 

@@ -100,3 +100,10 @@ def test_what_is_no_time_is_malformed(tag: int, content: bytes) -> None:
     data = asn1.element(tag, content)
     with pytest.raises(Malformed):
         walk.time(data, walk.whole(data, tag, "Time"))
+
+
+@given(st.one_of(st.integers(), st.integers(-300, 300), st.integers(-(1 << 160), 1 << 160)))
+def test_integers_are_written_as_the_library_writes_them(value: int) -> None:
+    data = asn1.integer(value)
+    assert data == asn1.encode(value)
+    assert walk.integer(data, walk.whole(data, walk.INTEGER, "INTEGER")) == value
