@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import program
 import pytest
 from program import json_lines, succeed
+
+from tests.conftest import find_program
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +53,33 @@ def test_a_missing_ledger_is_made_again_only_when_told(made: Path, tmp_path: Pat
     assert json_lines(succeed("integration", "list", "--config", config, "--format", "jsonl")) == []
 
 
-def test_an_existing_ca_is_taken_over(made: Path, tmp_path: Path) -> None:
-    passphrase = made / "secrets" / "ca-passphrase"
+def pem_of(made: Path, _: Path) -> tuple[object, ...]:
+    """The issuing CA of a folder as options of init: key and certificates in PEM files."""
     chain = ("--import-chain", made / "ca" / "issuing.pem", "--import-chain", made / "ca" / "root.pem")
-    key = ("--import-key", made / "ca" / "issuing.key.pem", "--import-passphrase-file", passphrase)
-    (record,) = json_lines(succeed("init", "--data", tmp_path / "data", *key, *chain, "--json"))
+    passphrase = ("--import-passphrase-file", made / "secrets" / "ca-passphrase")
+    return ("--import-key", made / "ca" / "issuing.key.pem", *chain, *passphrase)
+
+
+def pkcs12_of(made: Path, scratch: Path) -> tuple[object, ...]:
+    """The same as one PKCS#12 file, by OpenSSL."""
+    file, new, passphrase = scratch / "ca.p12", scratch / "passphrase", made / "secrets" / "ca-passphrase"
+    new.write_text("the old CA's own\n")
+    new.chmod(0o600)
+    folder = made / "ca"
+    command = [str(find_program("openssl", "openssl")), "pkcs12", "-export", "-out", str(file)]
+    command += ["-inkey", str(folder / "issuing.key.pem"), "-in", str(folder / "issuing.pem")]
+    command += ["-certfile", str(folder / "root.pem"), "-passin", f"file:{passphrase}", "-passout", f"file:{new}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    file.chmod(0o600)
+    return ("--import-p12", file, "--import-passphrase-file", new)
+
+
+@pytest.mark.parametrize("form", [pem_of, pkcs12_of])
+def test_an_existing_ca_is_taken_over(
+    made: Path, tmp_path: Path, form: Callable[[Path, Path], tuple[object, ...]]
+) -> None:
+    (record,) = json_lines(succeed("init", "--data", tmp_path / "data", *form(made, tmp_path), "--json"))
     (other,) = json_lines(succeed("check", "--data", made, "--json"))
     assert record["issuing_ca_sha256"] == other["issuing_ca_sha256"]
     assert not (tmp_path / "data" / "ca" / "root.key.pem").exists()
