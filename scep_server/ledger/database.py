@@ -58,8 +58,9 @@ def trouble_of(error: Exception) -> Trouble:
         name = getattr(error, "sqlite_errorname", "")
         if name in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
             return Trouble.UNIQUE
-        # After a failed write or fsync SQLite's cache and the file may differ: only a new connection tells (F3).
-        if name.startswith("SQLITE_IOERR") or name in {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_DBMOVED"}:
+        # After a failed write or fsync SQLite's cache and the file may differ: only a new connection tells (F3). And a
+        # connection that was made while the file was read-only stays so when the file is not any more.
+        if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY")) or name in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
             return Trouble.LOST
     return Trouble.OTHER
 
