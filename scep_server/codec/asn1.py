@@ -1,13 +1,11 @@
 """The ASN.1 structures of SCEP, and the only use of `cryptography.hazmat.asn1` (its API is marked unstable).
 
-Names are the RFCs' words. What must survive byte for byte (names, keys, certificates, CRLs) is a TLV: `der(tlv)`
-gives its bytes back, `tlv(der)` makes one. The library's SetOf refuses any order but DER's: CMS is sorted before it
-comes here, but a CSR is signed and must not be touched, so its SETs are TLVs, read with `members`.
+Names are the RFCs' words. Here are values; the structures around them are read by `walk`, where they lie. What must
+survive byte for byte is a TLV: `der(tlv)` gives its bytes back, `tlv(der)` makes one, `members` opens a collection.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from cryptography.hazmat import asn1
@@ -21,9 +19,7 @@ OID = ObjectIdentifier
 TLV = asn1.TLV
 Null = asn1.Null
 BitString = asn1.BitString
-UTCTime = asn1.UTCTime
 GeneralizedTime = asn1.GeneralizedTime
-SetOf = asn1.SetOf
 NULL = Null()
 
 
@@ -113,37 +109,11 @@ class Extension:
 
 
 @asn1.sequence
-class AttributeTypeAndValue:
-    """RFC 5280 section 4.1.2.4; the value is any string type, and sometimes none."""
-
-    type: OID
-    value: TLV
-
-
-@asn1.sequence
 class OtherName:
     """RFC 5280 section 4.2.1.6, under its own tag in a GeneralName."""
 
     type_id: OID
     value: Annotated[TLV, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class Validity:
-    """RFC 5280 section 4.1.2.5."""
-
-    not_before: UTCTime | GeneralizedTime
-    not_after: UTCTime | GeneralizedTime
-
-
-def as_datetime(time: UTCTime | GeneralizedTime) -> datetime:
-    """Aware UTC time of either form."""
-    return time.as_datetime().replace(tzinfo=UTC)
-
-
-def is_generalized(time: UTCTime | GeneralizedTime) -> bool:
-    """True for GeneralizedTime, which RFC 5280 section 4.1.2.5 wants from 2050 on and only then."""
-    return isinstance(time, asn1.GeneralizedTime)
 
 
 @asn1.sequence
@@ -154,59 +124,7 @@ class BasicConstraints:
     path_len_constraint: int | None
 
 
-@asn1.sequence
-class TBSCertificate:
-    """RFC 5280 section 4.1, with everything unread that a SCEP server has no reason to judge in a client's."""
-
-    version: Annotated[int | None, asn1.Explicit(0)]
-    serial_number: int
-    signature: TLV
-    issuer: TLV
-    validity: Validity
-    subject: TLV
-    subject_public_key_info: TLV
-    issuer_unique_id: Annotated[BitString | None, asn1.Implicit(1)]
-    subject_unique_id: Annotated[BitString | None, asn1.Implicit(2)]
-    extensions: Annotated[list[TLV] | None, asn1.Explicit(3)]
-
-
-@asn1.sequence
-class Certificate:
-    """RFC 5280 section 4.1."""
-
-    tbs_certificate: TBSCertificate
-    signature_algorithm: TLV
-    signature_value: BitString
-
-
-@asn1.sequence
-class Attribute:
-    """RFC 2986 section 4.1, of a CSR; values is a SET OF, read with `members`."""
-
-    type: OID
-    values: TLV
-
-
-@asn1.sequence
-class CertificationRequestInfo:
-    """RFC 2986 section 4.1; attributes in any order, each an Attribute, absent in some clients."""
-
-    version: int
-    subject: TLV
-    subject_public_key_info: TLV
-    attributes: Annotated[list[TLV] | None, asn1.Implicit(0)]
-
-
-@asn1.sequence
-class CertificationRequest:
-    """RFC 2986 section 4.2; the info stays unread because its bytes are what is signed."""
-
-    certification_request_info: TLV
-    signature_algorithm: AlgorithmIdentifier
-    signature: BitString
-
-
-# --- CMS: every SET was sorted by `ber.to_der` ------------------------------------------------------------------------
+# --- CMS --------------------------------------------------------------------------------------------------------------
 
 
 @asn1.sequence
@@ -215,68 +133,6 @@ class IssuerAndSerialNumber:
 
     issuer: TLV
     serial_number: int
-
-
-@asn1.sequence
-class IssuerAndSubject:
-    """RFC 8894 section 3.3.3."""
-
-    issuer: TLV
-    subject: TLV
-
-
-@asn1.sequence
-class ContentInfo:
-    """RFC 5652 section 3."""
-
-    content_type: OID
-    content: Annotated[TLV, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class EncapsulatedContentInfo:
-    """RFC 5652 section 5.2; eContent is absent in degenerate messages and in FAILURE and PENDING replies."""
-
-    content_type: OID
-    content: Annotated[bytes | None, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class SignedAttribute:
-    """RFC 5652 section 5.3."""
-
-    type: OID
-    values: SetOf[TLV]
-
-
-@asn1.sequence
-class SignerInfo:
-    """RFC 5652 section 5.3. The signed attributes in the order received, which need not be DER's."""
-
-    version: int
-    sid: IssuerAndSerialNumber | Annotated[bytes, asn1.Implicit(0)]
-    digest_algorithm: AlgorithmIdentifier
-    signed_attrs: Annotated[list[SignedAttribute] | None, asn1.Implicit(0)]
-    signature_algorithm: AlgorithmIdentifier
-    signature: bytes
-    unsigned_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
-
-
-def attribute_set(attributes: list[SignedAttribute]) -> bytes:
-    """DER of the SET OF, sorted: what a SignerInfo's signature covers (RFC 5652 section 5.4)."""
-    return encode(SetOf(attributes))
-
-
-@asn1.sequence
-class SignedData:
-    """RFC 5652 section 5.1."""
-
-    version: int
-    digest_algorithms: TLV
-    encap_content_info: EncapsulatedContentInfo
-    certificates: Annotated[list[TLV] | None, asn1.Implicit(0)]
-    crls: Annotated[list[TLV] | None, asn1.Implicit(1)]
-    signer_infos: SetOf[TLV]
 
 
 @asn1.sequence
@@ -306,26 +162,6 @@ class RecipientInfo:
     choice: KeyTransRecipientInfo | Annotated[PasswordRecipientInfo, asn1.Implicit(3)] | TLV
 
 
-@asn1.sequence
-class EncryptedContentInfo:
-    """RFC 5652 section 6.1."""
-
-    content_type: OID
-    content_encryption_algorithm: AlgorithmIdentifier
-    encrypted_content: Annotated[bytes | None, asn1.Implicit(0)]
-
-
-@asn1.sequence
-class EnvelopedData:
-    """RFC 5652 section 6.1."""
-
-    version: int
-    originator_info: Annotated[list[TLV] | None, asn1.Implicit(0)]
-    recipient_infos: SetOf[TLV]
-    encrypted_content_info: EncryptedContentInfo
-    unprotected_attrs: Annotated[list[TLV] | None, asn1.Implicit(1)]
-
-
 # --- algorithm parameters ---------------------------------------------------------------------------------------------
 
 
@@ -346,11 +182,3 @@ class Pbkdf2Params:
     iteration_count: int
     key_length: int | None
     prf: AlgorithmIdentifier | None
-
-
-@asn1.sequence
-class RsaPublicKey:
-    """RFC 8017 appendix A.1.1."""
-
-    modulus: int
-    public_exponent: int

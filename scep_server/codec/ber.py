@@ -89,8 +89,8 @@ def _glance(  # noqa: C901  one loop without calls, as in `_scan`
         return None
     treatments = _TREATMENTS
     sets: list[tuple[int, int]] = []
-    ends: list[int] = []
-    position = count = wrapped = 0
+    ends = [0] * max_depth  # one deeper is an IndexError
+    position = count = wrapped = depth = 0
     try:
         while True:
             while position < end:
@@ -112,7 +112,8 @@ def _glance(  # noqa: C901  one loop without calls, as in `_scan`
                 if not treatment:
                     position += length
                     continue
-                ends.append(end)
+                ends[depth] = end
+                depth += 1
                 end = position + length
                 if treatment != _PLAIN:
                     if treatment == _UNSURE:
@@ -123,10 +124,11 @@ def _glance(  # noqa: C901  one loop without calls, as in `_scan`
                     elif data[position : position + 1] in _OCTET_STRINGS:
                         wrapped += 1
             # Whatever was longer than what it is in, has pushed the position beyond an end by now.
-            if position != end or len(ends) > max_depth:
+            if position != end:
                 return None
-            end = ends.pop()
-            if not ends:
+            depth -= 1
+            end = ends[depth]
+            if not depth:
                 break
     except IndexError:
         return None

@@ -158,15 +158,23 @@ def is_rsa(key: object) -> TypeGuard[RSAPublicKey]:
     return known
 
 
-def key_identifiers(tbs: TbsCertificate) -> tuple[bytes, ...]:
-    """The SubjectKeyIdentifier of the extension, or where it is absent the usual hash (RFC 5280 section 4.2.1.2)."""
+def extension_value(tbs: TbsCertificate, extension_id: OID) -> bytes | None:
+    """Content of extnValue of the first such extension; None when there is none. Raises Malformed."""
     data = tbs.extensions
     if data:
         listed = explicit(data, whole(data, 0xA3, "Extensions"), SEQUENCE)
         for place in places(data, listed[2], listed[3]):
             extension = decode(Extension, data[place[1] : place[3]])
-            if extension.extn_id == _SUBJECT_KEY_IDENTIFIER:
-                return (decode(bytes, extension.extn_value),)
+            if extension.extn_id == extension_id:
+                return extension.extn_value
+    return None
+
+
+def key_identifiers(tbs: TbsCertificate) -> tuple[bytes, ...]:
+    """The SubjectKeyIdentifier of the extension, or where it is absent the usual hash (RFC 5280 section 4.2.1.2)."""
+    said = extension_value(tbs, _SUBJECT_KEY_IDENTIFIER)
+    if said is not None:
+        return (decode(bytes, said),)
     key = fields(tbs.spki, whole(tbs.spki, SEQUENCE, "SubjectPublicKeyInfo"), _PUBLIC_KEY_INFO)[1]
     return (hashlib.sha1(_bits(tbs.spki, key), usedforsecurity=False).digest(),)
 

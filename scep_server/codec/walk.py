@@ -8,6 +8,7 @@ the shortest form of lengths and numbers are checked again all the same. Everyth
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -27,9 +28,13 @@ _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _DIGITS: Final = {_UTC_TIME: 12, _GENERALIZED_TIME: 14}
 
 
-def shape(tags: bytes) -> re.Pattern[bytes]:
+Shape = Callable[[bytes], object]
+"""Whether the tags of some fields are those of a structure."""
+
+
+def shape(tags: bytes) -> Shape:
     """A structure as a regular expression over its fields' tags: an OPTIONAL one has a question mark."""
-    return re.compile(tags, re.DOTALL)
+    return re.compile(tags, re.DOTALL).fullmatch
 
 
 def places(data: bytes, position: int, end: int) -> list[Place]:
@@ -60,10 +65,10 @@ def places(data: bytes, position: int, end: int) -> list[Place]:
     return found
 
 
-def fields(data: bytes, around: Place, structure: re.Pattern[bytes]) -> list[Place]:
+def fields(data: bytes, around: Place, structure: Shape) -> list[Place]:
     """Where the fields of a structure are, which are those of its `shape`."""
     found = places(data, around[2], around[3])
-    if not structure.fullmatch(bytes([place[0] for place in found])):
+    if not structure(bytes([place[0] for place in found])):
         raise Malformed("other fields than the structure has")
     return found
 

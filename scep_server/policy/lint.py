@@ -140,11 +140,12 @@ def _read(tbs: bytes, order: IssueOrder, issuer: LintIssuer) -> _Subject:
     for extension in extensions:
         if extension[0] != walk.SEQUENCE:
             raise Malformed("an extension that is none")
-        oid, *flag, value = walk.fields(tbs, extension, _EXTENSION)
+        parts = walk.fields(tbs, extension, _EXTENSION)
+        oid, value = parts[0], parts[-1]
         identifier = tbs[oid[1] : oid[3]]
         values[identifier] = tbs[value[2] : value[3]]
-        if flag:
-            if tbs[flag[0][1] : flag[0][3]] == _TRUE:
+        if len(parts) == 3:
+            if tbs[parts[1][1] : parts[1][3]] == _TRUE:
                 critical.add(identifier)
             else:
                 said_false = True

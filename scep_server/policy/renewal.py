@@ -10,12 +10,16 @@ The caller looked `old` up by issuer and serial, and answers for its integration
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from scep_server.codec import asn1, names
+from scep_server.codec.certificate import extension_value, read_tbs
 from scep_server.errors import Reason, Refusal
 from scep_server.policy.orders import granted_san
 from scep_server.policy.profiles import SUBJECT_ALT_NAME, judge_extensions
 from scep_server.types import CertificationRequest, Entry, EntryState, IntegrationOptions, SignerCertificate
+
+_SUBJECT_ALT_NAME: Final = asn1.OID(SUBJECT_ALT_NAME)
 
 
 def check_renewal(
@@ -60,12 +64,7 @@ def _check_names(signer: SignerCertificate, request: CertificationRequest, optio
 
 
 def _certified_san(certificate: bytes) -> bytes | None:
-    tbs = asn1.decode(asn1.Certificate, certificate).tbs_certificate
-    for element in tbs.extensions or ():
-        extension = asn1.decode(asn1.Extension, element)
-        if extension.extn_id.dotted_string == SUBJECT_ALT_NAME:
-            return extension.extn_value
-    return None
+    return extension_value(read_tbs(certificate), _SUBJECT_ALT_NAME)
 
 
 def _alternative_names(san: bytes | None) -> set[tuple[str, bytes]]:
