@@ -27,6 +27,8 @@ def tlv(tag: int, *contents: bytes) -> bytes:
     size = len(content)
     if size < 0x80:
         return bytes((tag, size)) + content
+    if 0x100 <= size < 0x10000:
+        return bytes((tag, 0x82, size >> 8, size & 0xFF)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
 

@@ -27,6 +27,8 @@ AUTHORITY_INFORMATION_ACCESS = bytes.fromhex("06082b06010505070101")
 _VERSION_3 = bytes.fromhex("a003020102")
 _EXTENSIONS = 0xA3
 _EMPTY_NAME = b"\x30\x00"
+_BEFORE_KEY_IDENTIFIER = der.extension(SUBJECT_KEY_IDENTIFIER, der.tlv(der.OCTET_STRING, bytes(20)))[:-20]
+"""The extension up to the 20 octets of SHA-1 that it ends with."""
 
 
 def crl_url(public_url: str, issuer_id: str, shard: int) -> str:
@@ -81,8 +83,9 @@ class DeviceTemplate:
     ) -> bytes:
         """The tbsCertificate, DER. subject, spki and san go in as they are; san is critical when subject is empty."""
         names = b"" if san is None else der.extension(SUBJECT_ALTERNATIVE_NAME, san, critical=subject == _EMPTY_NAME)
-        identifier = der.extension(SUBJECT_KEY_IDENTIFIER, der.tlv(der.OCTET_STRING, key_identifier(spki)))
-        extensions = der.tlv(der.SEQUENCE, self._before_names, names, identifier, self._tails[shard])
+        extensions = der.tlv(
+            der.SEQUENCE, self._before_names, names, _BEFORE_KEY_IDENTIFIER, key_identifier(spki), self._tails[shard]
+        )
         return der.tlv(
             der.SEQUENCE,
             _VERSION_3,

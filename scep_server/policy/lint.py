@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from scep_server.codec import asn1, walk
@@ -225,8 +226,13 @@ def _key_identifier(subject: _Subject) -> bool:
 
 
 def _authority_key(subject: _Subject) -> bool:
-    wanted = asn1.element(0x30, asn1.element(0x80, subject.issuer.key_identifier))
-    return subject.values[AUTHORITY_KEY_IDENTIFIER] == wanted
+    return subject.values[AUTHORITY_KEY_IDENTIFIER] == _authority_key_identifier(subject.issuer.key_identifier)
+
+
+@lru_cache(maxsize=16)
+def _authority_key_identifier(key_identifier: bytes) -> bytes:
+    """AuthorityKeyIdentifier (RFC 5280 section 4.2.1.1) with nothing else in it; one for each issuer."""
+    return asn1.element(0x30, asn1.element(0x80, key_identifier))
 
 
 def _addresses(oid: bytes) -> Callable[[_Subject], bool]:
