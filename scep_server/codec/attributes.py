@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from scep_server.codec.asn1 import OID, element, encode
-from scep_server.codec.walk import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Place, places, time
+from scep_server.codec.walk import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Place, places, single, time
 from scep_server.errors import Malformed
 
 MAX_TEXT: Final = 256
@@ -103,10 +103,9 @@ class SignedAttributes:
         around = self._sets.get(kind.der)
         if around is None:
             return None
-        values = places(self._data, around[2], around[3])
-        if len(values) != 1 or kind.der in self._twice:
-            raise Malformed(f"attribute {kind.oid} has not one value")
-        return values[0]
+        if kind.der in self._twice:
+            raise Malformed(f"attribute {kind.oid} is there twice")
+        return single(self._data, around)
 
     def text(self, kind: _Kind) -> str | None:
         """A string of 1 to MAX_TEXT characters without NUL, in any type that devices use for it (T6)."""

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from scep_server.codec import asn1, names
 from scep_server.codec.certificate import is_rsa
-from scep_server.codec.walk import SEQUENCE, Place, fields, places, shape, whole
+from scep_server.codec.walk import SEQUENCE, Place, fields, places, shape, single, whole
 from scep_server.errors import Malformed, Reason, Refusal, TooLarge
 from scep_server.types import CertificationRequest, Extension
 
@@ -146,6 +146,7 @@ def _signature_algorithm(identifier: bytes) -> str:
 def _read_attributes(der: bytes, around: Place) -> tuple[str | None, tuple[Extension, ...]]:
     challenge: str | None = None
     extensions: tuple[Extension, ...] | None = None
+    # Both attributes that we read are SINGLE VALUE (RFC 2985 section 5.4).
     for attribute in places(der, around[2], around[3]):
         if attribute[0] != SEQUENCE:
             raise Malformed("an attribute of a CSR that is none")
@@ -154,20 +155,12 @@ def _read_attributes(der: bytes, around: Place) -> tuple[str | None, tuple[Exten
         if identifier == _CHALLENGE_PASSWORD:
             if challenge is not None:
                 raise Malformed("two challengePassword attributes in a CSR")
-            challenge = _read_challenge(der, _single_value(der, values))
+            challenge = _read_challenge(der, single(der, values))
         elif identifier in _EXTENSION_REQUEST:
             if extensions is not None:
                 raise Malformed("two extension requests in a CSR")
-            extensions = _read_extensions(der, _single_value(der, values))
+            extensions = _read_extensions(der, single(der, values))
     return challenge, extensions or ()
-
-
-def _single_value(der: bytes, around: Place) -> Place:
-    """Both attributes we read are SINGLE VALUE (RFC 2985 section 5.4)."""
-    values = places(der, around[2], around[3])
-    if len(values) != 1:
-        raise Malformed(f"an attribute with {len(values)} values in a CSR")
-    return values[0]
 
 
 def _read_challenge(der: bytes, value: Place) -> str:

@@ -84,12 +84,23 @@ def whole(data: bytes, tag: int, what: str) -> Place:
     return found[0]
 
 
+def single(data: bytes, around: Place) -> Place:
+    """Where the one element is that another consists of."""
+    _, _, content, end = around
+    if content + 2 <= end and data[content + 1] < 0x80 and content + 2 + data[content + 1] == end:
+        return data[content], content, content + 2, end  # most of them are short
+    found = places(data, content, end)
+    if len(found) != 1:
+        raise Malformed(f"{len(found)} elements instead of one")
+    return found[0]
+
+
 def explicit(data: bytes, around: Place, tag: int) -> Place:
     """Where the one element of this tag is that stands in an explicit tag."""
-    found = places(data, around[2], around[3])
-    if len(found) != 1 or found[0][0] != tag:
+    found = single(data, around)
+    if found[0] != tag:
         raise Malformed(f"not one element of tag {tag:#04x}")
-    return found[0]
+    return found
 
 
 def integer(data: bytes, place: Place) -> int:

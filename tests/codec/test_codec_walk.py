@@ -107,3 +107,17 @@ def test_integers_are_written_as_the_library_writes_them(value: int) -> None:
     data = asn1.integer(value)
     assert data == asn1.encode(value)
     assert walk.integer(data, walk.whole(data, walk.INTEGER, "INTEGER")) == value
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05", b"\x05\x00\x05\x00", b"\x04\x02\x00", b"\x04\x81\x01\x00"])
+def test_what_is_not_one_element_is_malformed(content: bytes) -> None:
+    data = asn1.element(0x31, content) + b"\x00\x00\x00"
+    with pytest.raises(Malformed):
+        walk.single(data, (0x31, 0, 2, 2 + len(content)))
+
+
+def test_the_one_element_of_a_set_is_found_short_or_long() -> None:
+    for inner in (asn1.element(0x05), asn1.element(0x04, bytes(127)), asn1.element(0x04, bytes(128))):
+        data = asn1.element(0x31, inner)
+        _, begin, _, end = walk.single(data, walk.whole(data, walk.SET, "SET"))
+        assert data[begin:end] == inner
