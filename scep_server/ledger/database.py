@@ -24,6 +24,10 @@ from scep_server.ledger.statements import Parameters, Statement, Statements, com
 BUSY_SECONDS: Final = 5
 """How long a locked database is waited for; then 503."""
 
+LOG_PAGES: Final = 4000
+"""Length of SQLite's write-ahead log at which a commit moves it into the database itself; 16 MB. Idle moments do so
+earlier, and a longer log holds more versions of one page, of which only the last is moved."""
+
 DatabaseError = (sqlite3.Error, psycopg.Error)
 
 NO_PARAMETERS: Final[Mapping[str, Any]] = {}
@@ -128,6 +132,11 @@ class Session:
         """COMMIT; an error leaves the outcome to be found out."""
         self.command("COMMIT")
 
+    def checkpoint(self) -> None:
+        """Move SQLite's write-ahead log into the database, as far as no reader is in the way."""
+        if self._is_sqlite:
+            self.command("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def rollback(self) -> None:
         """ROLLBACK; does not raise, a broken connection is rolled back by its end."""
         with contextlib.suppress(*DatabaseError):
@@ -189,7 +198,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-8000", "wal_autocheckpoint=1000"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-8000", f"wal_autocheckpoint={LOG_PAGES}"):
             cursor.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 QUEUE_LIMIT: Final = 2000
 GROUP_LIMIT: Final = 256
+IDLE_SECONDS: Final = 1.0
 RETRIES: Final = 5
 """How often one operation is done again after a deadlock or a serialization failure."""
 
@@ -73,9 +74,11 @@ class Writer:
         self._database = database
         self._trail = trail
         self._session: Session | None = None
-        self._gathered: list[_Job] = []
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closed = False
+        self._committed = False
+        self._waiting = 0
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
@@ -86,7 +89,8 @@ class Writer:
     def close(self) -> None:
         """Commit what waits, then stop. Not on the event loop of waiting callers."""
         self._closed = True
-        self._hand_over()
+        for loop in list(self._gathered):
+            self._hand_over(loop)
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -96,21 +100,27 @@ class Writer:
         """The operation's value, after its commit. Its own errors pass; a database that cannot is LedgerUnavailable."""
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
-        if self._queue.qsize() >= QUEUE_LIMIT:
+        if self._waiting >= QUEUE_LIMIT:
             raise LedgerUnavailable("too many operations wait for the ledger", retry_after=10)
         loop = asyncio.get_running_loop()
         job = _Job(operation, events, loop)
         # What one turn of the loop brings goes over together: fewer, fuller commits, and one waking of the thread.
-        if not self._gathered:
-            loop.call_soon(self._hand_over)
-        self._gathered.append(job)
-        value: T = await job.future
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            gathered = self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        gathered.append(job)
+        self._waiting += 1
+        try:
+            value: T = await job.future
+        finally:
+            self._waiting -= 1
         return value
 
-    def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
-            self._queue.put(gathered)
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs = self._gathered.pop(loop, None)
+        if jobs:
+            self._queue.put(jobs)
 
     # --- the writer thread
 
@@ -118,7 +128,7 @@ class Writer:
         running = True
         while running:
             jobs: list[_Job] = []
-            gathered = self._queue.get()
+            gathered = self._next()
             while gathered is not None:
                 jobs += gathered
                 if len(jobs) >= GROUP_LIMIT:
@@ -131,6 +141,18 @@ class Writer:
             if jobs:
                 self._settle(jobs)
                 _deliver(jobs)
+
+    def _next(self) -> list[_Job] | None:
+        """Wait for jobs; in an idle moment do what a later commit would have to do on its way."""
+        if self._committed:
+            try:
+                return self._queue.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                self._committed = False
+                if self._session is not None:
+                    with contextlib.suppress(*DatabaseError):
+                        self._session.checkpoint()
+        return self._queue.get()
 
     def _settle(self, jobs: list[_Job]) -> None:
         """Every job leaves with a value or an error, whatever happens: the thread must live."""
@@ -207,6 +229,7 @@ class Writer:
             if not rows or self._trail.seq != rows[-1].seq:
                 raise LedgerUnavailable(f"commit failed: {describe(error)}") from error
             return
+        self._committed = True
         self._trail.committed(rows)
 
     def _connected(self) -> Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import sqlite3
 import threading
@@ -211,6 +212,46 @@ async def test_head_that_cannot_be_written_stops_everything(ledger: Ledger, tmp_
         with pytest.raises(LedgerUnavailable, match="audit head"):
             await ledger.open(order, told("certificate.intended"))
     assert len(kinds(ledger)) == 1  # committed, but nobody was told; and nothing after it
+
+
+@ONLY_SQLITE
+async def test_idle_ledger_empties_its_write_ahead_log(
+    open_it: OpenLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
+    await issue(open_it())
+    database = f"file:{tmp_path}/ledger.sqlite3?immutable=1"  # the file as it is, without its log
+
+    def issued() -> int:
+        with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM entry WHERE state = 'issued'").fetchone()[0])
+
+    async with asyncio.timeout(10):
+        while not issued():  # noqa: ASYNC110 - the writer thread tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_what_one_turn_of_the_loop_brings_shares_a_commit(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+    settle = ledger._writer._settle
+
+    def counted(jobs: list[writer._Job]) -> None:
+        groups.append(len(jobs))
+        settle(jobs)
+
+    monkeypatch.setattr(ledger._writer, "_settle", counted)
+    await asyncio.gather(*(ledger.open(opening(), told("certificate.intended")) for _ in range(20)))
+    assert groups == [20]
+
+
+async def test_operation_that_the_end_overtakes_is_committed(open_it: OpenLedger) -> None:
+    ledger = open_it()
+    waiting = asyncio.ensure_future(ledger.record(told("x")))
+    asyncio.get_running_loop().call_soon(ledger._writer.close)
+    await asyncio.wait_for(waiting, 10)
+    assert kinds(ledger) == ["x"]
 
 
 async def test_log_lines_follow_the_commit(ledger: Ledger, tmp_path: Path) -> None:
