@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from cryptography import x509
 
 from tests.e2e import wire
@@ -16,6 +17,13 @@ from tests.e2e.server import ScepServer
 
 PROMISED_SECONDS = 2.0
 TOO_MANY_GUESSES = "HTTP 429"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
+    """A server of its own: these tests guess secrets, and guessing is limited for everybody at one address."""
+    with ScepServer(tmp_path_factory.mktemp("changes") / "data", "p256") as running:
+        yield running
 
 
 def soon(condition: Callable[[], object]) -> None:
