@@ -61,6 +61,7 @@ class Refusal(ScepServerError):
     detail: for the audit log; never sent.
     reply_to: set by the codec as soon as a CertRep can be addressed.
     security: True raises a security event (replays, spent challenges, forged renewals).
+    guess: True counts as a wrong challenge (N18); set by the reason, or by whoever tried a password.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Refusal(ScepServerError):
         self.detail = detail
         self.reply_to = reply_to
         self.security = security
+        self.guess = reason is Reason.CHALLENGE
 
     @property
     def fail_info(self) -> FailInfo:
@@ -79,10 +81,10 @@ class Refusal(ScepServerError):
 
 
 class TooManyAttempts(ScepServerError):
-    """Wrong challenges from this source passed the limit (N18): HTTP 429 with Retry-After."""
+    """Wrong challenges (N18) or queries (R68) of this source passed their limit: HTTP 429 with Retry-After seconds."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many wrong challenges, retry after {retry_after} s")
+        super().__init__(f"too many attempts, retry after {retry_after} s")
         self.retry_after = retry_after
 
 

@@ -160,7 +160,7 @@ class Opened(Protocol):
     """The row is committed and may be signed; None when a PENDING entry was opened or `existing` is set."""
     entry: Entry
     existing: bool
-    """True: a live entry of this transaction was there already (a race); entry is that one, nothing was written."""
+    """True: the transaction has a live entry that the opening does not replace; entry is that one, nothing written."""
 
 
 class Issuances(Protocol):

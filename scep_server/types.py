@@ -448,6 +448,8 @@ class Opening:
     renews: int | None
     prepared: Prepared | None
     """None opens a PENDING entry."""
+    replaces: int | None = None
+    """The transaction's newest entry as the caller judged it: it may end. Any other live entry stands (R74)."""
 
 
 @dataclass(frozen=True, slots=True)

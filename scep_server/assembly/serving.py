@@ -18,8 +18,9 @@ from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
 from scep_server.audit import RefusalCoalescer
 from scep_server.ca import CaSet
 from scep_server.config import Settings
-from scep_server.enrollment.limiter import ChallengeLimiter
+from scep_server.enrollment.limiter import SourceLimiter
 from scep_server.enrollment.offload import Offload, here, on
+from scep_server.enrollment.refusals import Limits as SourceLimits
 from scep_server.enrollment.refusals import Refusals
 from scep_server.errors import ScepServerError
 from scep_server.keyfile import SecretKeyFile, read_key
@@ -55,7 +56,7 @@ class Shared:
         self.ca: CaSet = load_authority(settings)
         self.keys = SecretKeyFile(read_key(settings.secrets.key_file))
         self.metrics = Metrics(settings.server.workers)
-        self.limiter = ChallengeLimiter(settings.server.wrong_challenges_per_minute)
+        self.sources = SourceLimits(guesses=SourceLimiter(settings.server.wrong_challenges_per_minute))
         self.limits = Limits.of(settings.server)
         self.public = bind(settings.server.address)
         self.admin = bind(settings.server.admin_address, "admin_listen")
@@ -104,7 +105,7 @@ class Worker:
         self._site.ca = shared.ca
         self._crls = _crl_store(self._site, self._pool)
         self._publisher = _crl_publisher(self._site, self._pool, self._crls)
-        self._refusals = Refusals(self._ledger, RefusalCoalescer(utc_now), shared.limiter, shared.metrics, utc_now)
+        self._refusals = Refusals(self._ledger, RefusalCoalescer(utc_now), shared.sources, shared.metrics, utc_now)
         self._tls = _tls(settings)
         self._mark = -1
         self._complaints: list[str] = []

@@ -79,7 +79,7 @@ class Site:
         self.offload = offload
         self.metrics = metrics or Metrics()
         self.registry = Registry()
-        self.stored = StoredRequests(keys)
+        self.stored = StoredRequests(keys, ledger)
         self.integrations = IntegrationDesk(ledger, keys, utc_now, operator())
 
     @functools.cached_property

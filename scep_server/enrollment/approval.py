@@ -13,7 +13,7 @@ from scep_server.enrollment.issuing import MAX_SERIAL_COLLISIONS, Issuing
 from scep_server.enrollment.registry import Registry
 from scep_server.enrollment.retransmission import REJECTED, is_live
 from scep_server.enrollment.stored_requests import StoredRequests
-from scep_server.errors import Fault, ScepServerError, SerialCollision
+from scep_server.errors import Fault, Reason, Refusal, ScepServerError, SerialCollision
 from scep_server.interfaces import CertificateAuthority, Issuances, Listings
 from scep_server.policy.orders import make_order
 from scep_server.types import Entry, EntryState, Event, Source
@@ -57,6 +57,7 @@ class Approval:
         now = self._clock()
         entry = self._pending(entry_id, now)
         active = self._registry.get(entry.integration)
+        self._check_renewed(entry)
         request = self._stored.open(entry)
         order = make_order(
             request,
@@ -96,6 +97,15 @@ class Approval:
             active, entry, None, lambda: self._stored.attempt(entry, Source(entry.source)), lambda der: der
         )
         return self._entry(entry_id)
+
+    def _check_renewed(self, entry: Entry) -> None:
+        """What a renewal renews must still stand on the day it is approved (R57). Refusal(RENEWAL) otherwise."""
+        if entry.renews is None:
+            return
+        old = self._listings.entry(entry.renews)
+        if old is None or old.state is not EntryState.ISSUED:
+            state = "gone" if old is None else old.state.value
+            raise Refusal(Reason.RENEWAL, f"the certificate to renew is {state} meanwhile", security=True)
 
     def _pending(self, entry_id: int, now: datetime) -> Entry:
         entry = self._entry(entry_id)

@@ -107,12 +107,20 @@ class Issuing:
         self._clock = clock
 
     async def open(
-        self, candidate: Candidate, authorization: Authorization, order: IssueOrder, prepared: Prepared
+        self,
+        candidate: Candidate,
+        authorization: Authorization,
+        order: IssueOrder,
+        prepared: Prepared,
+        replaces: int | None,
     ) -> Opened:
-        """COMMIT 1. The entry is intended, or pending where a person decides first."""
+        """COMMIT 1. The entry is intended, or pending where a person decides first.
+
+        replaces: the transaction's newest entry that was judged to be over; any other live one comes back instead.
+        """
         pending = candidate.active.options.approval == "manual" or authorization.grant.pending
         for _ in range(MAX_SERIAL_COLLISIONS):
-            opening = self._opening(candidate, authorization, None if pending else prepared)
+            opening = self._opening(candidate, authorization, None if pending else prepared, replaces)
             try:
                 return await self._ledger.open(opening, (_opened_event(opening, order),))
             except SerialCollision:
@@ -138,7 +146,7 @@ class Issuing:
         if entry.certificate is None:
             raise Fault(f"entry {entry.id} is {entry.state.value} without a certificate")
         if entry.state is EntryState.SIGNED:
-            entry = await self._release(active, entry, attempt())
+            entry = await self._release(active, entry, await self._run(attempt))
         if entry.state is not EntryState.ISSUED or entry.certificate is None:
             raise Fault(f"entry {entry.id} became {entry.state.value} meanwhile")
         certificate = entry.certificate
@@ -183,7 +191,9 @@ class Issuing:
         )
         return await self._ledger.release(entry.id, (event,))
 
-    def _opening(self, candidate: Candidate, authorization: Authorization, prepared: Prepared | None) -> Opening:
+    def _opening(
+        self, candidate: Candidate, authorization: Authorization, prepared: Prepared | None, replaces: int | None
+    ) -> Opening:
         options = candidate.active.options
         window = options.pickup_window if prepared is not None else options.pending_window
         keep = prepared is None or candidate.active.judge().confirm_blocks_release
@@ -204,6 +214,7 @@ class Issuing:
             reference=authorization.grant.reference,
             renews=authorization.renews,
             prepared=prepared,
+            replaces=replaces,
         )
 
 

@@ -1,4 +1,4 @@
-"""Slows down guessing: five wrong challenges per source and minute (N18).
+"""Slows down a source: five wrong challenges a minute (N18), and as many queries as a server lets strangers make.
 
 The table lives in anonymous shared memory of a fixed size, so that worker processes forked after it was made count
 together and strangers cannot make it grow. Rows are found by a keyed hash, so nobody can aim at another's row. Two
@@ -21,10 +21,10 @@ _PROBES = 8
 """Neighbouring rows a source may use; with all taken, the one that was quiet for longest is given away."""
 
 
-class ChallengeLimiter:
-    """Counts wrong challenges by source. Make it before workers are forked; it takes 768 KiB, once.
+class SourceLimiter:
+    """Counts attempts by source. Make it before workers are forked; it takes 768 KiB, once.
 
-    tries: wrong challenges a minute that are still answered with a FAILURE.
+    tries: attempts a minute that are still answered.
     """
 
     def __init__(self, tries: int = TRIES, *, rows: int = _ROWS) -> None:
@@ -38,7 +38,7 @@ class ChallengeLimiter:
         self._times = memory.cast("d")
 
     def retry_after(self, source: str, now: datetime) -> int | None:
-        """Seconds until one more wrong try is answered with a FAILURE again; None while tries are left.
+        """Seconds until one more try is answered again; None while tries are left.
 
         Ask before counting the try at hand: five are answered, the sixth within a minute is not.
         """
@@ -51,8 +51,8 @@ class ChallengeLimiter:
             return None
         return max(1, round(min(recent) + WINDOW - at))
 
-    def wrong(self, source: str, now: datetime) -> None:
-        """Count one wrong challenge. A challenge already spent is not a wrong one and is not counted."""
+    def count(self, source: str, now: datetime) -> None:
+        """Count one attempt. A challenge already spent is not a wrong one and is not counted."""
         at = now.timestamp()
         wanted = self._hash(source)
         row = self._find(wanted)

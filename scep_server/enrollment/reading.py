@@ -33,6 +33,8 @@ from scep_server.types import (
     WrappedKey,
 )
 
+UNOPENED = frozenset({Reason.UNREADABLE, Reason.NO_SUCH_CERTIFICATE})
+"""What open_request says when the content key is wrong, or might be."""
 QUERIES = frozenset({MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL})
 
 
@@ -47,6 +49,8 @@ class Application:
     renewed: Entry | None
     order: IssueOrder | None
     prepared: Prepared | None
+    replaces: int | None = None
+    """Id of the transaction's newest entry, judged to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +120,26 @@ class Reader:
         sha1 = active.options.allow_sha1
         if not isinstance(envelope.recipient, PasswordWrappedKey):
             return open_request(sealed, self._ra.unwrap(envelope.recipient), allow_sha1=sha1), None
-        # Candidates are the integration's at most two secrets (R50); the one that opens is the one the client knows.
-        candidates = tuple(active.judge().reveal(""))[:2]
-        for password in candidates[:-1]:
+        return self._open_with_password(active, sealed, envelope.recipient)
+
+    def _open_with_password(
+        self, active: ActiveIntegration, sealed: SealedRequest, recipient: PasswordWrappedKey
+    ) -> tuple[CertificationRequest | IssuerAndSerialNumber, bytes | None]:
+        """Tries the integration's at most two secrets (R50); the one that opens is the one the client knows."""
+        refused: Refusal | None = None
+        for password in (*tuple(active.judge().reveal(""))[:2], None)[:2]:
+            key = unwrap_password(recipient, () if password is None else (password,))
             try:
-                key = unwrap_password(envelope.recipient, (password,))
-                return open_request(sealed, key, allow_sha1=sha1), password
-            except Refusal:
-                continue
-        last = candidates[-1] if candidates else b""
-        return open_request(sealed, unwrap_password(envelope.recipient, candidates[-1:]), allow_sha1=sha1), last
+                return open_request(sealed, key, allow_sha1=active.options.allow_sha1), password
+            except Refusal as refusal:
+                refused = refusal
+                if refusal.reason not in UNOPENED:
+                    raise
+        if refused is None:
+            raise Refusal(Reason.UNREADABLE, "no password to open the request with")
+        # A password recipient that does not open is a guess at the secret, whatever the message asks for (N18).
+        refused.guess = True
+        raise refused
 
     def _apply(self, active: ActiveIntegration, sealed: SealedRequest, request: CertificationRequest) -> Application:
         now = self._clock()
@@ -143,7 +157,9 @@ class Reader:
             forbidden_keys=self._forbidden_keys,
             forbidden_subjects=self._forbidden_subjects,
         )
-        return Application(sealed, request, encryption, None, renewed, order, self._authority.prepare(order))
+        prepared = self._authority.prepare(order)
+        replaces = None if entry is None else entry.id
+        return Application(sealed, request, encryption, None, renewed, order, prepared, replaces)
 
 
 def application_encryption(sealed: SealedRequest, request: CertificationRequest) -> ReplyEncryption:
@@ -154,7 +170,9 @@ def application_encryption(sealed: SealedRequest, request: CertificationRequest)
     if sealed.signer.can_encrypt:
         return _encryption(sealed, None)
     if not request.challenge:
-        raise Refusal(Reason.CHALLENGE, "a key that cannot decrypt needs a challenge to receive its reply")
+        renewal = sealed.message_type is MessageType.RENEWAL_REQ
+        detail = "a key that cannot decrypt needs a challenge to receive its reply"
+        raise Refusal(Reason.RENEWAL if renewal else Reason.CHALLENGE, detail)
     return _encryption(sealed, request.challenge.encode())
 
 

@@ -7,14 +7,26 @@ answered with a FAILURE but with a Fault, because a device takes FAILURE for fin
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scep_server.audit import RefusalCoalescer
-from scep_server.enrollment.limiter import ChallengeLimiter
-from scep_server.errors import Malformed, Reason, Refusal, TooManyAttempts
+from scep_server.enrollment.limiter import SourceLimiter
+from scep_server.errors import Malformed, Refusal, TooManyAttempts
 from scep_server.interfaces import Issuances
 from scep_server.metrics import Metrics
 from scep_server.types import Event, Source
+
+QUERIES_PER_MINUTE = 60
+"""GetCert and GetCRL signed by nobody's certificate, from one source (R68): their content is public, our RSA is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one source may do in a minute, counted for all workers together. Make it before they are forked."""
+
+    guesses: SourceLimiter = field(default_factory=SourceLimiter)
+    queries: SourceLimiter = field(default_factory=lambda: SourceLimiter(QUERIES_PER_MINUTE))
 
 
 class Refusals:
@@ -24,13 +36,14 @@ class Refusals:
         self,
         ledger: Issuances,
         coalescer: RefusalCoalescer,
-        limiter: ChallengeLimiter,
+        limits: Limits,
         metrics: Metrics,
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._coalescer = coalescer
-        self._limiter = limiter
+        self._guesses = limits.guesses
+        self._queries = limits.queries
         self._metrics = metrics
         self._clock = clock
         self._owed: list[Event] = []
@@ -56,11 +69,12 @@ class Refusals:
             # A window of its own: what a person should look at must not count as a repeat of something harmless.
             f"{refusal.reason.code} (security)" if refusal.security else refusal.reason.code,
         )
-        if refusal.reason is Reason.CHALLENGE:
-            wait = self._limiter.retry_after(source.address, now)
-            if wait is not None:
-                raise TooManyAttempts(wait)
-            self._limiter.wrong(source.address, now)
+        if refusal.guess:
+            _take(self._guesses, source, now)
+
+    def limit_query(self, source: Source) -> None:
+        """Count a query that anybody may make (R68). TooManyAttempts beyond QUERIES_PER_MINUTE."""
+        _take(self._queries, source, self._clock())
 
     async def malformed(self, integration: str, source: Source, error: Malformed) -> None:
         """Record bytes that no CertRep could answer."""
@@ -97,3 +111,10 @@ class Refusals:
         except BaseException:
             self._owed = events + self._owed
             raise
+
+
+def _take(limiter: SourceLimiter, source: Source, now: datetime) -> None:
+    wait = limiter.retry_after(source.address, now)
+    if wait is not None:
+        raise TooManyAttempts(wait)
+    limiter.count(source.address, now)

@@ -20,7 +20,8 @@ def resumes(entry: Entry, sealed: SealedRequest, request: CertificationRequest, 
     if not is_live(entry, now):
         return False
     same_signer = entry.signer_key == sealed.signer.key_hash
-    if same_signer and entry.request_hash == request.info_hash:
+    # The same CSR under another message type is no repeat: a renewal may keep key and names, and wants a new one.
+    if same_signer and entry.request_hash == request.info_hash and entry.message_type is sealed.message_type:
         return _repeats(entry)
     # A renewal has rules of its own, but only for the device whose transaction it is: its old key made the request
     # of this entry, or was certified by it. No certificate is a licence to end other devices' transactions.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from scep_server.codec.capabilities import ca_certs
 from scep_server.enrollment.answers import Answers
-from scep_server.enrollment.authorization import authorise
+from scep_server.enrollment.authorization import Authorization, authorise
 from scep_server.enrollment.issuing import Candidate, Issuing, new_candidate
 from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.queries import CrlSource, polled_entry, queried_certificate, queried_crl
@@ -17,9 +17,22 @@ from scep_server.enrollment.registry import ActiveIntegration, Registry
 from scep_server.enrollment.retransmission import resumes
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, Malformed, Reason, Refusal
-from scep_server.interfaces import CertificateAuthority, Issuances
+from scep_server.interfaces import CertificateAuthority, Issuances, Opened
 from scep_server.metrics import Metrics
-from scep_server.types import Attempt, Entry, EntryState, MessageType, ReplyEncryption, ReplyTo, Source
+from scep_server.types import (
+    Attempt,
+    Entry,
+    EntryState,
+    IssueOrder,
+    MessageType,
+    Prepared,
+    ReplyEncryption,
+    ReplyTo,
+    Source,
+)
+
+MAX_RACES = 3
+"""Times another process may open the same transaction between our look and our commit."""
 
 
 class Enrollment:
@@ -122,9 +135,7 @@ class Enrollment:
         attempt = candidate.attempt()
         authorization = await authorise(active, attempt, read.renewed)
         try:
-            opened = await self._issuing.open(candidate, authorization, read.order, read.prepared)
-            if opened.existing and not resumes(opened.entry, read.sealed, read.request, candidate.received_at):
-                raise Fault("the transaction changed hands meanwhile", retry_after=1)
+            opened = await self._opened(candidate, authorization, read.order, read.prepared, read)
         except Refusal as refusal:
             await active.judge().report_failure(attempt, refusal)
             raise
@@ -133,6 +144,23 @@ class Enrollment:
             return await self._answer(active, opened.entry, candidate.attempt, encryption, reply_to)
         pack = self._packing(active, reply_to, encryption)
         return await self._issuing.finish(active, opened.entry, opened.intent, candidate.attempt, pack)
+
+    async def _opened(
+        self,
+        candidate: Candidate,
+        authorization: Authorization,
+        order: IssueOrder,
+        prepared: Prepared,
+        read: Application,
+    ) -> Opened:
+        """COMMIT 1; an entry that another process opened meanwhile is judged as if it had been there before."""
+        replaces = read.replaces
+        for _ in range(MAX_RACES):
+            opened = await self._issuing.open(candidate, authorization, order, prepared, replaces)
+            if not opened.existing or resumes(opened.entry, read.sealed, read.request, candidate.received_at):
+                return opened
+            replaces = opened.entry.id
+        raise Fault("the transaction keeps changing hands", retry_after=1)
 
     async def _answer(
         self,
@@ -157,6 +185,8 @@ class Enrollment:
         try:
             if query.sealed.message_type is MessageType.CERT_POLL:
                 return await self._poll(active, query, source, received_at)
+            if query.sealed.signer.self_issued:
+                self._refusals.limit_query(source)
             return await self._run(lambda: self._look_up(active, query))
         except Refusal as refusal:
             refusal.reply_to = refusal.reply_to or query.sealed.reply_to

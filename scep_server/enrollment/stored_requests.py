@@ -7,29 +7,31 @@ from __future__ import annotations
 
 from scep_server.codec.csr import parse_csr
 from scep_server.errors import Fault
-from scep_server.interfaces import KeyFile
+from scep_server.interfaces import KeyFile, Listings
 from scep_server.types import Attempt, CertificationRequest, Entry, Source
 
 
 class StoredRequests:
     """Seals and opens the CSR column of the ledger."""
 
-    def __init__(self, keys: KeyFile) -> None:
+    def __init__(self, keys: KeyFile, listings: Listings) -> None:
         self._keys = keys
+        self._listings = listings
 
     def seal(self, integration: str, request: CertificationRequest) -> bytes:
         """What the ledger keeps of the CSR."""
         return self._keys.encrypt(request.der, _context(integration, request.info_hash)).encode()
 
     def open(self, entry: Entry) -> CertificationRequest:
-        """The CSR of an entry. Fault when the entry kept none."""
-        if not entry.request:
+        """Blocking read. The CSR of an entry. Fault when the entry kept none."""
+        kept = entry if entry.request else self._listings.entry(entry.id)
+        if kept is None or not kept.request:
             raise Fault(f"entry {entry.id} kept no request")
-        der = self._keys.decrypt(entry.request.decode(), _context(entry.integration, entry.request_hash))
+        der = self._keys.decrypt(kept.request.decode(), _context(entry.integration, entry.request_hash))
         return parse_csr(der, allow_sha1=True)
 
     def attempt(self, entry: Entry, source: Source) -> Attempt:
-        """The entry's request as a challenge plugin saw it."""
+        """Blocking read. The entry's request as a challenge plugin saw it."""
         return Attempt(
             integration=entry.integration,
             transaction_id=entry.transaction_id,

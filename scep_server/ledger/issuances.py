@@ -204,17 +204,9 @@ def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tu
 
 
 def _stands(current: Entry, opening: Opening) -> bool:
-    """True when the transaction's live entry decides and no new one may be opened (R74)."""
-    live = current.state in {EntryState.PENDING, EntryState.INTENDED, EntryState.SIGNED} or (
-        current.state in {EntryState.ISSUED, EntryState.REVOKED} and current.pickup_until > opening.received_at
-    )
-    if not live:
-        return False
-    if current.request_hash == opening.request_hash:
-        return True
-    if opening.renews is not None:
-        return False
-    return current.signer_key != opening.signer_key or current.state is EntryState.PENDING
+    """True when the transaction's newest entry is live and is not the one that the caller judged to be over (R74)."""
+    over = current.state is EntryState.FAILED or current.pickup_until <= opening.received_at
+    return not over and current.id != opening.replaces
 
 
 def _sign(session: Session, entry_id: int, parameters: Parameters) -> Done[Entry]:

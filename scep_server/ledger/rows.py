@@ -112,7 +112,7 @@ def opening_parameters(opening: Opening) -> Parameters:
         "pickup_until": micros(opening.pickup_until),
         "source": storable(opening.source),
         "reference": storable(opening.reference),
-        "request": opening.request if prepared is None else None,
+        "request": opening.request,
         "renews": opening.renews,
         **(prepared_parameters(prepared) if prepared is not None else _NOT_PREPARED),
     }
@@ -158,7 +158,6 @@ def opened_entry(entry_id: int, opening: Opening, stored: Parameters) -> Entry:
         not_before=prepared.not_before if prepared else None,
         not_after=prepared.not_after if prepared else None,
         tbs=prepared.tbs if prepared else None,
-        request=stored["request"],
         renews=opening.renews,
     )
 

@@ -164,7 +164,11 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
         entry.c.tbs == bindparam("signed_tbs", type_=entry.c.tbs.type),
         entry.c.certificate.is_(None),
     )
-    signed = {"tbs": null(), **_values(entry, "certificate", "issued_at")}
+    # The sealed request is kept until nobody needs to be told about it any more.
+    still_needed = case(
+        (bindparam("new_state", type_=entry.c.state.type) == _value("issued"), null()), else_=entry.c.request
+    )
+    signed = {"tbs": null(), "request": still_needed, **_values(entry, "certificate", "issued_at")}
     return {
         # SQLite tells the new id anyway, and RETURNING would cost it a quarter of the INSERT.
         "open_entry": open_entry if dialect.name == "sqlite" else open_entry.returning(entry.c.id),
@@ -176,7 +180,6 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
             {
                 **_values(entry, *issued_columns),
                 "state": _value("intended"),
-                "request": null(),
                 "pickup_until": func.coalesce(
                     bindparam("new_pickup_until", type_=entry.c.pickup_until.type), entry.c.pickup_until
                 ),
@@ -191,7 +194,7 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
         .values(state=bindparam("new_state", type_=entry.c.state.type), **signed),
         "release": update(entry)
         .where(this, text("state = 'signed'"))
-        .values(state=_value("issued"))
+        .values(state=_value("issued"), request=null())
         .returning(*ENTRY_COLUMNS),
         "reject": update(entry)
         .where(this, text("state = 'pending'"))

@@ -104,7 +104,21 @@ class TwoCommits:
         assert (stored.state, stored.tbs) == (EntryState.INTENDED, order.prepared.tbs)
         assert opened.intent is not None
         assert opened.intent.take() == order.prepared.tbs
-        assert stored == opened.entry
+        assert (stored.request, opened.entry.request) == (b"csr", None)
+        assert dataclasses.replace(stored, request=None) == opened.entry
+
+    async def test_request_is_kept_until_the_certificate_is_released(self, ledger: Ledger) -> None:
+        order = opening()
+        opened = await ledger.open(order, ())
+        assert order.prepared is not None
+        await ledger.sign(opened.entry.id, certificate(order.prepared), False, ())
+        signed = ledger.entry(opened.entry.id)
+        assert signed is not None
+        assert (signed.state, signed.request) == (EntryState.SIGNED, b"csr")
+        await ledger.release(opened.entry.id, ())
+        released = ledger.entry(opened.entry.id)
+        assert released is not None
+        assert (released.state, released.request) == (EntryState.ISSUED, None)
 
     async def test_signed_certificate_holds_the_recorded_tbs(self, ledger: Ledger) -> None:
         entry = await issue(ledger)
@@ -207,24 +221,29 @@ class Retransmission:
         assert newest is not None
         assert newest.id == opened.entry.id != old.id
 
-    async def test_same_key_with_a_new_request_opens_a_new_entry(self, ledger: Ledger) -> None:
-        await issue(ledger, transaction_id="t1")
-        opened = await ledger.open(opening("t1", request_hash=b"2" * 32), ())
+    async def test_a_live_entry_ends_only_for_whoever_judged_it(self, ledger: Ledger) -> None:
+        old = await issue(ledger, transaction_id="t1")
+        new = opening("t1", request_hash=b"2" * 32)
+        unjudged = await ledger.open(new, ())
+        assert (unjudged.existing, unjudged.entry.id) == (True, old.id)
+        opened = await ledger.open(dataclasses.replace(new, replaces=old.id), ())
         assert opened.intent is not None
+        late = dataclasses.replace(new, replaces=old.id, request_hash=b"3" * 32, prepared=prepared())
+        raced = await ledger.open(late, ())
+        assert (raced.existing, raced.entry.id) == (True, opened.entry.id)
 
-    async def test_same_key_with_a_new_request_waits_for_the_pending_one(self, ledger: Ledger) -> None:
+    async def test_a_pending_entry_stands(self, ledger: Ledger) -> None:
         pending = await ledger.open(opening("t1", prepared=None), ())
         opened = await ledger.open(opening("t1", request_hash=b"2" * 32), ())
         assert opened.existing
         assert opened.entry.id == pending.entry.id
 
-    async def test_renewal_is_no_repeat_of_what_it_renews(self, ledger: Ledger) -> None:
-        old = await issue(ledger, transaction_id="t1")
-        renewal = opening("t1", renews=old.id, signer_key=b"n" * 32, request_hash=b"2" * 32)
-        opened = await ledger.open(renewal, ())
-        assert opened.intent is not None
-        again = await ledger.open(dataclasses.replace(renewal, prepared=prepared()), ())
-        assert again.existing
+    async def test_an_unfinished_entry_stands_no_longer_than_its_window(self, ledger: Ledger) -> None:
+        abandoned = await ledger.open(opening("t1"), ())
+        later = NOW + timedelta(hours=2)
+        opened = await ledger.open(opening("t1", received_at=later, prepared=prepared()), ())
+        assert not opened.existing
+        assert opened.entry.id != abandoned.entry.id
 
     async def test_integrations_share_no_transactions(self, ledger: Ledger) -> None:
         await issue(ledger, transaction_id="t1")
@@ -261,7 +280,7 @@ class Races:
         assert kinds(ledgers[0]) == ["request.approved"]
         stored = ledgers[1].entry(pending.entry.id)
         assert stored is not None
-        assert (stored.serial, stored.request) == (intents[0].serial, None)
+        assert (stored.serial, stored.request) == (intents[0].serial, b"csr")
 
     async def test_approval_and_rejection_exclude_each_other(self, open_it: OpenLedger) -> None:
         first, second = open_it(), open_it()

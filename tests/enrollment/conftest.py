@@ -15,8 +15,7 @@ from scep_server.assembly.road import build_road
 from scep_server.assembly.site import Site, opened, utc_now
 from scep_server.audit import RefusalCoalescer
 from scep_server.config import Settings, load
-from scep_server.enrollment.limiter import ChallengeLimiter
-from scep_server.enrollment.refusals import Refusals
+from scep_server.enrollment.refusals import Limits, Refusals
 from scep_server.enrollment.service import Enrollment
 from scep_server.types import Source
 from tests.e2e.crafted import pkcs_req
@@ -72,7 +71,7 @@ def settings(made_data: Path, tmp_path: Path) -> Settings:
 def road_of(site: Site) -> Walk:
     """The road of a site, its integrations loaded."""
     site.activate()
-    refusals = Refusals(site.ledger, RefusalCoalescer(utc_now), ChallengeLimiter(), site.metrics, utc_now)
+    refusals = Refusals(site.ledger, RefusalCoalescer(utc_now), Limits(), site.metrics, utc_now)
     return Walk(site, build_road(site, refusals, NoCrl()))
 
 

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scep_server.audit import RefusalCoalescer
-from scep_server.enrollment.limiter import ChallengeLimiter
-from scep_server.enrollment.refusals import Refusals
+from scep_server.enrollment.refusals import Limits, Refusals
 from scep_server.errors import LedgerUnavailable, Reason, Refusal
 from scep_server.metrics import Metrics
 from scep_server.types import Event, Source
@@ -50,7 +49,7 @@ def book() -> Book:
 
 @pytest.fixture
 def refusals(book: Book, clock: Clock) -> Refusals:
-    return Refusals(book, RefusalCoalescer(clock), ChallengeLimiter(), Metrics(), clock)  # type: ignore[arg-type]
+    return Refusals(book, RefusalCoalescer(clock), Limits(), Metrics(), clock)  # type: ignore[arg-type]
 
 
 def no(*, security: bool = False) -> Refusal:

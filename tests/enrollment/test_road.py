@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import uuid
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ReasonFlags
 
 from scep_server.assembly.site import opened, utc_now
+from scep_server.codec.envelope import password_recipient
 from scep_server.config import Settings
 from scep_server.enrollment.approval import NotPendingError
 from scep_server.enrollment.reconcile import reconcile
-from scep_server.errors import Fault, LedgerUnavailable, SerialCollision, TooManyAttempts
-from scep_server.types import EntryState, Source
-from tests.e2e.crafted import attributes_of, message
-from tests.e2e.identities import Device, ec_key, rsa_key
+from scep_server.errors import Fault, LedgerUnavailable, Reason, Refusal, SerialCollision, TooManyAttempts
+from scep_server.types import Cipher, EntryState, Source
+from tests.e2e.crafted import attributes_of, envelope, message, pkcs_req, seal
+from tests.e2e.der import sequence
+from tests.e2e.identities import Device, certification_request, ec_key, issuer_and_serial, rsa_key
 from tests.enrollment.conftest import CHALLENGE, HERE, Walk, road_of
 
 
@@ -270,6 +275,127 @@ async def test_an_ec_device_polls_under_the_secret_it_used(walk: Walk) -> None:
     await walk.site.approve(pending.id)
     reply = await walk.send(message(device, None, attributes_of("20", "t-1")))
     assert reply.status == "SUCCESS"
+
+
+async def test_a_renewal_with_the_same_csr_gets_a_new_certificate(walk: Walk, device: Device) -> None:
+    await walk.site.integrations.set("default", {"renewal": "on"})
+    walk.site.activate()
+    csr = certification_request(device.key, device.subject, challenge=CHALLENGE)
+    first = await walk.send(pkcs_req(device, walk.ra, CHALLENGE, csr=csr, transaction_id="t-1"))
+    old = first.certificate(device)
+    owner = dataclasses.replace(device, certificate=old.public_bytes(Encoding.DER))
+    renewal = pkcs_req(owner, walk.ra, CHALLENGE, csr=csr, transaction_id="t-1", message_type="17")
+    new = (await walk.send(renewal)).certificate(owner)
+    assert new.serial_number != old.serial_number
+    assert (await walk.send(renewal)).certificate(owner) == new
+
+
+async def test_a_pending_renewal_is_not_approved_once_the_old_certificate_is_revoked(
+    walk: Walk, device: Device
+) -> None:
+    old = (await walk.send(walk.request(device, "t-1"))).certificate(device)
+    await walk.site.integrations.set("default", {"renewal": "on", "approval": "manual"})
+    walk.site.activate()
+    owner = dataclasses.replace(device, certificate=old.public_bytes(Encoding.DER))
+    pending = await walk.send(pkcs_req(owner, walk.ra, None, transaction_id="t-2", message_type="17"))
+    assert pending.status == "PENDING"
+    first, second = walk.site.ledger.entries()
+    assert first.issuer_id is not None
+    await walk.site.revoke(old.serial_number, ReasonFlags.key_compromise, issuer_id=first.issuer_id)
+    with pytest.raises(Refusal) as refused:
+        await walk.site.approve(second.id)
+    assert refused.value.reason is Reason.RENEWAL
+
+
+async def test_an_abandoned_transaction_is_free_when_its_window_ends(walk: Walk, device: Device) -> None:
+    body = walk.request(device, "t-1")
+    await interrupted(walk, body, "sign")
+    walk.road._clock = walk.road._reader._clock = lambda: utc_now() + timedelta(hours=2)
+    reply = await walk.send(body)
+    first, second = walk.site.ledger.entries()
+    assert reply.certificate(device).serial_number == second.serial != first.serial
+
+
+def under_password(device: Device, transaction_id: str, password: str) -> bytes:
+    """A PKCSReq with the right challenge inside, in an envelope for this password."""
+    content_key = os.urandom(16)
+    recipient = password_recipient(content_key, password.encode(), Cipher.AES128_CBC, os.urandom)
+    csr = certification_request(device.key, device.subject, challenge=CHALLENGE)
+    return message(device, envelope(csr, [recipient], content_key, version=3), attributes_of("19", transaction_id))
+
+
+async def test_passwords_tried_on_an_envelope_are_guesses(walk: Walk) -> None:
+    device = Device.named("ec", ec_key(1))
+    for number in range(5):
+        assert (await walk.send(under_password(device, f"p-{number}", f"wrong-guess-{number}"))).status == "FAILURE"
+    with pytest.raises(TooManyAttempts):
+        await walk.send(under_password(device, "p-6", "wrong-guess-6"))
+    assert (await walk.send(under_password(device, "p-7", CHALLENGE))).status == "SUCCESS"
+
+
+async def test_the_older_of_two_secrets_opens_an_envelope_too(walk: Walk) -> None:
+    await walk.site.integrations.rotate("default", {})
+    walk.site.activate()
+    assert (await walk.send(under_password(Device.named("ec", ec_key(1)), "p-1", CHALLENGE))).status == "SUCCESS"
+
+
+async def test_strangers_queries_are_limited_and_polls_are_not(walk: Walk, device: Device) -> None:
+    asked = issuer_and_serial(walk.site.ca.certificates.issuing)
+    query = seal(sequence(*asked), walk.ra)
+
+    async def ask() -> str:
+        return (await walk.send(message(device, query, attributes_of("21", None)))).status
+
+    assert {await ask() for _ in range(60)} == {"FAILURE"}
+    with pytest.raises(TooManyAttempts):
+        await ask()
+    assert (await walk.send(message(device, None, attributes_of("20", "nothing")))).status == "FAILURE"
+
+
+class Confirming:
+    """A challenge plugin like Intune's: no release before its yes, and it needs the request to ask for it."""
+
+    confirm_blocks_release = True
+
+    def __init__(self, judge) -> None:
+        self._judge = judge
+        self.reachable = False
+        self.told: list[bytes] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._judge, name)
+
+    async def confirm(self, attempt, certificate) -> None:
+        if not self.reachable:
+            raise Fault("not reachable")
+        self.told.append(attempt.request.der)
+
+
+@pytest.mark.parametrize("approval", ["auto", "manual"])
+async def test_a_certificate_waits_for_its_plugins_yes(walk: Walk, device: Device, approval: str) -> None:
+    await walk.site.integrations.set("default", {"approval": approval})
+    walk.site.activate()
+    active = walk.site.registry.get("default")
+    plugin = Confirming(active.plugin)
+    walk.site.registry.replace({"default": dataclasses.replace(active, plugin=plugin)})
+    csr = certification_request(device.key, device.subject, challenge=CHALLENGE)
+    body = pkcs_req(device, walk.ra, CHALLENGE, csr=csr, transaction_id="t-1")
+    if approval == "manual":
+        assert (await walk.send(body)).status == "PENDING"
+        (pending,) = walk.site.ledger.entries()
+        with pytest.raises(Fault):
+            await walk.site._approval.approve(pending.id, "test")
+    else:
+        with pytest.raises(Fault):
+            await walk.send(body)
+    assert states(walk) == [EntryState.SIGNED]
+    poll = message(device, None, attributes_of("20", "t-1"))
+    with pytest.raises(Fault):
+        await walk.send(poll)
+    plugin.reachable = True
+    assert (await walk.send(poll)).certificate(device).serial_number == next(iter(walk.site.ledger.entries())).serial
+    assert plugin.told == [csr]
+    assert states(walk) == [EntryState.ISSUED]
 
 
 async def test_unknown_integrations_are_told_apart_from_nothing(walk: Walk) -> None:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from ledger_contract import AUDIT_KEY, OpenLedger, issue
 from sqlalchemy import create_engine
 
-from conftest import postgresql_url
+from tests.ledger.conftest import postgresql_url
 from scep_server.audit import AuditTrail, EventLog
 from scep_server.errors import ConfigurationError, LedgerUnavailable, LedgerUnusable
 from scep_server.ledger import Ledger, open_ledger
