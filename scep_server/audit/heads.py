@@ -102,19 +102,48 @@ class Slot:
 def take_slot(directory: Path) -> Slot:
     """The first slot that no process holds, made when all are held. LedgerUnusable when that cannot be done."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(directory)
         for slot in _free_slots(directory):
             return slot
     except OSError as error:
-        message = f"audit heads cannot be kept in {directory} ({error.strerror}): make it a directory we can write to"
+        message = (
+            f"audit heads cannot be kept in {directory} ({error.strerror}, {error.filename}): "
+            "give the directory and all in it to the user that serves, with chown -R"
+        )
         raise LedgerUnusable(message) from error
     raise LedgerUnusable(f"all {SLOTS} audit slots in {directory} are held by running processes: stop some of them")
+
+
+def _make_directory(directory: Path) -> None:
+    if directory.exists():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        around = directory.parent.stat()
+        os.chown(directory, around.st_uid, around.st_gid, follow_symlinks=False)
+
+
+def _open_slot(path: Path) -> int:
+    """The slot's file, made where there is none.
+
+    One that root makes goes to the owner of the directory: the user that serves must read every head to start.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    if os.geteuid() == 0:
+        around = path.parent.stat()
+        os.fchown(fd, around.st_uid, around.st_gid)
+    return fd
 
 
 def _free_slots(directory: Path) -> Iterator[Slot]:
     for number in range(SLOTS):
         path = directory / f"slot-{number:03d}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open_slot(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -35,8 +35,8 @@ class AuditTrail:
     def attach(self, ledger: str, row_mac: RowMac) -> None:
         """Check every head against the ledger, then take a slot.
 
-        LedgerUnusable when a head is altered, of another ledger, or knows of events that the ledger has not: then the
-        tail was cut or the database was replaced by an older backup (F5).
+        LedgerUnusable when a head cannot be read, is altered, of another ledger, or knows of events that the ledger has
+        not: then the tail was cut or the database was replaced by an older backup (F5).
         """
         for path in slot_paths(self._heads_dir):
             self._check(path, ledger, row_mac)
@@ -57,6 +57,11 @@ class AuditTrail:
             raise LedgerUnusable(
                 f"audit head {path} was altered or belongs to another audit key: restore the right key file, "
                 "or move the head aside; `scep-server audit verify` will tell what is missing"
+            ) from error
+        except OSError as error:
+            raise LedgerUnusable(
+                f"audit head {path} cannot be read ({error.strerror}): a command was run as another user; "
+                f"give the file to the user that serves, `chown --reference={self._heads_dir} {path}`"
             ) from error
         if head is None:
             return

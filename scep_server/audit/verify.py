@@ -79,6 +79,9 @@ def _read_heads(directory: Path, keys: ChainKeys, ledger: str, known: dict[str, 
         except (HeadAltered, UnicodeDecodeError):
             yield Finding(f"head {path.name}", 0, 0, "altered, or written under another audit key")
             continue
+        except OSError as error:
+            yield Finding(f"head {path.name}", 0, 0, f"cannot be read: {error.strerror}")
+            continue
         if head is None:
             continue
         if head.ledger != ledger:

@@ -10,7 +10,7 @@ import typer
 
 from scep_server.cli import output
 from scep_server.cli.failures import USAGE, CommandFailed
-from scep_server.cli.options import Config, Data, Json, config_path, secret
+from scep_server.cli.options import Config, Data, Json, config_path, secret, warn_of_root
 
 if TYPE_CHECKING:
     from scep_server.config import Settings
@@ -78,6 +78,7 @@ def init(
     unlock = None if typed is None else typed.encode()
     path = config_path(data, config)
     settings, text = _configured(path, public_url)
+    warn_of_root(settings)
     first_run.make_private(path.resolve().parent)
     first_run.create_key_files(settings)
     passphrase = ca_passphrase(settings.ca)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,30 @@ def settings_of(data: Path | None, config: Path | None) -> Settings:
     """The settings that --data or --config name. Raises ConfigurationError."""
     from scep_server.config import load  # noqa: PLC0415 - pydantic is slow to import, and --help does not need it
 
-    return load(config_path(data, config))
+    settings = load(config_path(data, config))
+    warn_of_root(settings)
+    return settings
+
+
+def warn_of_root(settings: Settings) -> None:
+    """Say so when root works in a folder of the user that serves: what root makes there, that user cannot read."""
+    if os.geteuid() != 0:
+        return
+    state = settings.audit.heads.absolute()
+    there = next(folder for folder in (state, *state.parents) if folder.exists())
+    owner = there.stat().st_uid
+    if owner != 0:
+        warn(
+            f"you are root, and {there} belongs to {_user_name(owner)}: files made now may lock that user out; "
+            "run commands as the user that serves"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def secret(typed: str | None, file: Path | None, variable: str | None, *, option: str) -> str | None:
