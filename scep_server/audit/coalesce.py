@@ -1,7 +1,8 @@
 """Coalesces the refusals of strangers, so that they cannot fill the disk.
 
 The first refusal of a (source, integration, reason) is recorded at once; its repeats are counted and told as one event
-when the window ends. Beyond a bounded number of keys all sources of an integration and reason share one.
+when the window ends. A source is what one client commands, an IPv6 /64 as much as an IPv4 address: events carry the
+address that came first. Beyond a bounded number of keys all sources share one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scep_server.interfaces import Clock
+from scep_server.policy.sources import neighbourhood
 from scep_server.types import Event
 
 OTHERS = "others"
+
+_Key = tuple[bytes, str, str]
+"""Neighbourhood of the source, integration, reason."""
 
 
 @dataclass(slots=True)
@@ -31,15 +36,15 @@ class RefusalCoalescer:
         self._window = window
         self._max_keys = max_keys
         # In the order of their ends, as every window has the same length.
-        self._open: dict[tuple[str, str, str], _Window] = {}
+        self._open: dict[_Key, _Window] = {}
 
     def refused(self, event: Event, reason: str) -> list[Event]:
         """Count one refusal. What comes back is to be recorded now: ended windows, and this event when it is new."""
         due = self.due()
         now = self._clock()
-        key = (event.source, event.integration, reason)
+        key = (neighbourhood(event.source), event.integration, reason)
         if key not in self._open and len(self._open) >= self._max_keys:
-            key = (OTHERS, "", "")
+            key = (OTHERS.encode(), "", "")
             event = dataclasses.replace(event, source=OTHERS, integration="", entry_id=None, detail={})
         seen = self._open.get(key)
         if seen is not None:
@@ -62,7 +67,7 @@ class RefusalCoalescer:
         """Everything counted so far; for shutdown."""
         return self._close(list(self._open), self._clock())
 
-    def _close(self, keys: list[tuple[str, str, str]], now: datetime) -> list[Event]:
+    def _close(self, keys: list[_Key], now: datetime) -> list[Event]:
         events = []
         for key in keys:
             window = self._open.pop(key)

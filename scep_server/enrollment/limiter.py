@@ -8,10 +8,11 @@ processes may write one row at once; the worst that follows is one try more or l
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import mmap
 import secrets
 from datetime import datetime
+
+from scep_server.policy.sources import neighbourhood
 
 TRIES = 5
 WINDOW = 60.0
@@ -85,16 +86,5 @@ class SourceLimiter:
         return [(wanted + step) % self._rows for step in range(_PROBES)]
 
     def _hash(self, source: str) -> int:
-        digest = hashlib.blake2b(_neighbourhood(source), digest_size=8, key=self._key).digest()
+        digest = hashlib.blake2b(neighbourhood(source), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "big") or 1
-
-
-def _neighbourhood(source: str) -> bytes:
-    """An IPv6 client commands its whole /64; an address that cannot be read stands for itself."""
-    try:
-        address = ipaddress.ip_address(source.partition("%")[0])
-    except ValueError:
-        return source.encode(errors="backslashreplace")
-    if address.version == 4:
-        return address.packed
-    return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]

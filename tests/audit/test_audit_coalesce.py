@@ -47,6 +47,21 @@ def test_sources_and_reasons_are_apart() -> None:
     assert len(coalescer.refused(refusal("a"), "signature")) == 1
 
 
+def test_a_network_that_one_client_commands_is_one_source() -> None:
+    coalescer = RefusalCoalescer(Time())
+    told = [
+        event for number in range(500) for event in coalescer.refused(refusal(f"2001:db8:0:1::{number:x}"), "challenge")
+    ]
+    assert [event.source for event in told] == ["2001:db8:0:1::0"]
+    assert len(coalescer.refused(refusal("2001:db8:0:2::1"), "challenge")) == 1
+    assert len(coalescer.refused(refusal("192.0.2.1"), "challenge")) == 1
+    assert coalescer.refused(refusal("::ffff:192.0.2.1"), "challenge") == []
+    assert len(coalescer.refused(refusal("192.0.2.2"), "challenge")) == 1
+    (counted, mapped) = coalescer.flush()
+    assert (counted.source, counted.detail["repeats"]) == ("2001:db8:0:1::0", 499)
+    assert (mapped.source, mapped.detail["repeats"]) == ("192.0.2.1", 1)
+
+
 def test_many_sources_share_one_bucket() -> None:
     clock = Time()
     coalescer = RefusalCoalescer(clock, max_keys=10)
