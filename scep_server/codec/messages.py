@@ -70,7 +70,8 @@ def parse_request(data: bytes, allowed: Allowed, recipients: Collection[Recipien
     recipients: the forms in which our certificate may be named, from `recipient_ids`. Raises Malformed (or TooLarge)
     when no CertRep can be addressed: no CMS, not one signer, no transactionID, no senderNonce. Everything else is a
     Refusal with reply_to: ALGORITHM, KEY, SIGNATURE, then MESSAGE_TYPE, then STRUCTURE or ALGORITHM of the envelope,
-    UNREADABLE (or NO_SUCH_CERTIFICATE for queries) when the envelope is for somebody else (R44).
+    UNREADABLE (or NO_SUCH_CERTIFICATE for queries) when the envelope is for somebody else (R44). A CertPoll is never
+    refused for its envelope (R70).
     """
     message = read_signed_message(data)
     reply_to = _reply_to(message, allowed)
@@ -112,10 +113,14 @@ def _message_type(attributes: SignedAttributes, allowed: Allowed) -> MessageType
 def _envelope(
     content: bytes | None, message_type: MessageType, allowed: Allowed, recipients: Collection[RecipientId]
 ) -> Envelope | None:
-    if content is None:
-        # RFC 8894 section 3.3.3: a poll is answered by its transactionID; some clients leave the rest out.
-        if message_type is MessageType.CERT_POLL:
+    if message_type is MessageType.CERT_POLL:
+        # RFC 8894 section 3.3.3: a poll is answered by its transactionID. Its envelope tells the cipher to answer with,
+        # where it reads; some clients leave it out or fill it with what nobody can open (R70, T12).
+        try:
+            return None if content is None else read_envelope(content, recipients, allowed.ciphers)
+        except (Malformed, Refusal):
             return None
+    if content is None:
         raise Malformed("no pkcsPKIEnvelope")
     try:
         return read_envelope(content, recipients, allowed.ciphers)

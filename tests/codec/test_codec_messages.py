@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 
 import pytest
 import scep_messages as make
@@ -200,6 +201,36 @@ def test_poll_needs_no_content() -> None:
     with pytest.raises(ValueError, match="CertPoll"):
         open_request(sealed, CONTENT_KEY)
     assert refused(make.request(absent=True)).reason is Reason.STRUCTURE
+
+
+def for_somebody_else() -> bytes:
+    rid = make.sid_of(make.device())
+    return make.envelope(
+        recipient=element(0x30, b"\x02\x01\x00", rid, make.algorithm(make.RSA, make.NULL), element(4, b"k" * 256))
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (for_somebody_else, Reason.UNREADABLE),
+        (lambda: make.envelope(cipher=Cipher.DES3_CBC), Reason.ALGORITHM),
+        (lambda: b"", Reason.STRUCTURE),
+        (lambda: b"no envelope at all", Reason.STRUCTURE),
+        (lambda: make.envelope()[:-1], Reason.STRUCTURE),
+    ],
+    ids=["for somebody else", "cipher", "empty", "junk", "cut"],
+)
+def test_poll_is_read_whatever_its_envelope_is(content: Callable[[], bytes], reason: Reason) -> None:
+    sealed = parse(make.request(content(), scep_attributes("20")))
+    assert (sealed.message_type, sealed.envelope) == (MessageType.CERT_POLL, None)
+    assert refused(make.request(content())).reason is reason
+
+
+def test_poll_with_an_envelope_for_us_tells_its_cipher() -> None:
+    sealed = parse(make.request(make.envelope(cipher=Cipher.AES256_CBC), scep_attributes("20")))
+    assert sealed.envelope is not None
+    assert sealed.envelope.cipher is Cipher.AES256_CBC
 
 
 def test_signing_time_is_read() -> None:
