@@ -178,6 +178,8 @@ class SealedRequest:
     envelope: Envelope | None
     """None only for a CertPoll, whose content is never needed (RFC 8894 section 3.3.3)."""
     signing_time: datetime | None
+    """None when there is none, or none that reads."""
+    signing_time_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

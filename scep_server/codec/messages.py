@@ -11,6 +11,7 @@ import base64
 import contextlib
 import os
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -78,12 +79,14 @@ def parse_request(data: bytes, allowed: Allowed, recipients: Collection[Recipien
     try:
         signer = verify(message, allowed.digests)
         message_type = _message_type(message.attributes, allowed)
+        signing_time, unreadable = _signing_time(message.attributes)
         return SealedRequest(
             reply_to=reply_to,
             message_type=message_type,
             signer=signer,
             envelope=_envelope(message.content, message_type, allowed, recipients),
-            signing_time=message.attributes.signing_time(),
+            signing_time=signing_time,
+            signing_time_unreadable=unreadable,
         )
     except Refusal as refusal:
         refusal.reply_to = reply_to
@@ -108,6 +111,14 @@ def _message_type(attributes: SignedAttributes, allowed: Allowed) -> MessageType
     if message_type is None or message_type not in allowed.message_types:
         raise Refusal(Reason.MESSAGE_TYPE, f"messageType {text!r}")
     return message_type
+
+
+def _signing_time(attributes: SignedAttributes) -> tuple[datetime | None, bool]:
+    """The time, and whether there is one that does not read: most integrations never ask for it (R42)."""
+    try:
+        return attributes.signing_time(), False
+    except Malformed:
+        return None, True
 
 
 def _envelope(

@@ -106,7 +106,11 @@ class Reader:
 
     def _check_time(self, active: ActiveIntegration, sealed: SealedRequest) -> None:
         window = active.options.signing_time_window
-        if window is None or sealed.signing_time is None:
+        if window is None:
+            return
+        if sealed.signing_time_unreadable:
+            raise Refusal(Reason.TIME, "signingTime cannot be read")
+        if sealed.signing_time is None:
             return
         if abs((sealed.signing_time - self._clock()).total_seconds()) > window:
             raise Refusal(Reason.TIME, f"signingTime {sealed.signing_time.isoformat()} is more than {window} s off")

@@ -238,8 +238,23 @@ def test_signing_time_is_read() -> None:
     assert parse(make.request(attributes=attributes)).signing_time.isoformat() == "2026-01-02T03:04:05+00:00"
     general = scep_attributes(time=attribute(make.SIGNING_TIME, element(0x18, b"20510102030405Z")))
     assert parse(make.request(attributes=general)).signing_time.year == 2051
-    bad = scep_attributes(time=attribute(make.SIGNING_TIME, element(0x17, b"yesterday")))
-    assert refused(make.request(attributes=bad)).reason is Reason.STRUCTURE
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [element(0x17, b"260102030405+0000")],
+        [element(0x17, b"2601020304Z")],
+        [element(0x17, b"yesterday")],
+        [element(0x17, b"260102030405Z"), element(0x17, b"260102030406Z")],
+        [],
+    ],
+)
+def test_signing_time_that_does_not_read_is_left_to_who_asks_for_it(values: list[bytes]) -> None:
+    sealed = parse(make.request(attributes=scep_attributes(time=attribute(make.SIGNING_TIME, *values))))
+    assert (sealed.signing_time, sealed.signing_time_unreadable) == (None, True)
+    sealed = parse(make.request())
+    assert (sealed.signing_time, sealed.signing_time_unreadable) == (None, False)
 
 
 def test_a_replayed_message_reads_the_same() -> None:
