@@ -20,22 +20,54 @@ _PAUSE: Final = 0.2
 """Seconds to leave the queue alone when the process or the system is out of descriptors or memory (F24)."""
 
 
+class Handshakes:
+    """The connections of all sockets of a listener that are not ready yet: over TLS, they take time at will.
+
+    room: how many may be so at this moment. Where there is no more, the oldest goes, so that nobody keeps others out by
+    beginning handshakes and leaving them.
+    """
+
+    def __init__(self, room: Callable[[], int]) -> None:
+        self._room = room
+        # In the order of their beginning.
+        self._tasks: dict[asyncio.Task[None], None] = {}
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Until the task is done."""
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+
+    def make_room(self) -> None:
+        """For one more."""
+        while len(self._tasks) >= max(1, self._room()):
+            oldest = next(iter(self._tasks))
+            self._forget(oldest)
+            oldest.cancel()
+
+    def end(self) -> None:
+        """All of them, now."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+
+
 class Acceptor:
-    """One listening socket's share of a worker. `unready` bounds the connections that are still in a TLS handshake."""
+    """One listening socket's share of a worker."""
 
     def __init__(
         self,
         listening: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         tls: SSLContext | None,
-        unready: int,
+        handshakes: Handshakes,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._protocol = protocol
         self._tls = tls
-        self._unready = unready
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._handshakes = handshakes
         self._resume: asyncio.TimerHandle | None = None
         self._loop.add_reader(listening.fileno(), self._accept)
 
@@ -47,8 +79,7 @@ class Acceptor:
             self._resume.cancel()
         self._listening.close()
         if self._tls is not None:
-            for connecting in self._connecting:
-                connecting.cancel()
+            self._handshakes.end()
 
     def _accept(self) -> None:
         try:
@@ -60,13 +91,13 @@ class Acceptor:
             self._loop.remove_reader(self._listening.fileno())
             self._resume = self._loop.call_later(_PAUSE, self._go_on)
             return
-        if len(self._connecting) >= self._unready:
-            accepted.close()
-            return
+        if self._tls is not None:
+            self._handshakes.make_room()
         accepted.setblocking(False)
         connecting = self._loop.create_task(self._connect(accepted))
-        self._connecting.add(connecting)
-        connecting.add_done_callback(self._connecting.discard)
+        # Not in the task itself: one that is cancelled before it ran runs nothing.
+        connecting.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)
+        self._handshakes.add(connecting)
 
     def _go_on(self) -> None:
         self._resume = None
@@ -82,6 +113,3 @@ class Acceptor:
             )
         except OSError:
             accepted.close()  # gone, or no TLS that we speak
-        except asyncio.CancelledError:
-            accepted.close()
-            raise

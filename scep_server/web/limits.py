@@ -8,7 +8,9 @@ from typing import Self
 
 from scep_server.config import ServerSettings
 
-_SPARE_DESCRIPTORS = 64
+HANDSHAKES_AT_LEAST = 32
+"""TLS handshakes that may be under way beside as many connections as there may be."""
+_SPARE_DESCRIPTORS = 64 + HANDSHAKES_AT_LEAST
 """Files a process needs besides its connections: database, logs, listeners, the event loop's own."""
 
 

@@ -18,10 +18,10 @@ from aiohttp.web_protocol import RequestHandler
 from scep_server.config import Address
 from scep_server.errors import ConfigurationError
 from scep_server.metrics import Metrics
-from scep_server.web.accept import Acceptor
+from scep_server.web.accept import Acceptor, Handshakes
 from scep_server.web.connection import Connection
 from scep_server.web.errors import RefusalLog, error_response, plain_response
-from scep_server.web.limits import Limits
+from scep_server.web.limits import HANDSHAKES_AT_LEAST, Limits
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class HttpServer(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Where the house is full, the connection that has made us wait for longest goes; answers are never cut off."""
-        if len(self._connections) >= self._limits.connections:
+        if len(self._connections) >= self._limits.connections and len(self._staying()) >= self._limits.connections:
             waited_for = self._oldest_waited_for()
             if waited_for is None:
                 transport.abort()
@@ -121,12 +121,18 @@ class HttpServer(web.Server):
         if self._metrics is not None:
             self._metrics.connections.add(1)
 
+    def room_for_handshakes(self) -> int:
+        """What connections leave of their number; some at any time, as a ready one may take a waiting one's place."""
+        return max(HANDSHAKES_AT_LEAST, self._limits.connections - len(self._connections))
+
+    def _staying(self) -> list[Connection]:
+        """Without those that we ended: their sockets are gone, and they are forgotten once their handlers are done."""
+        return [one for one in self._connections if isinstance(one, Connection) and not one.closing]
+
     def _oldest_waited_for(self) -> Connection | None:
         """By preference one without a request, then one whose body is still on its way."""
         in_body = None
-        for connection in self._connections:
-            if not isinstance(connection, Connection) or connection.closing:
-                continue
+        for connection in self._staying():
             if connection.waits_for_head:
                 return connection
             if in_body is None and connection.waits_for_body:
@@ -178,9 +184,8 @@ class Listener:
     async def start(self) -> None:
         """Accept connections from now on."""
         self._server = HttpServer(self._handler, self._limits, self._metrics)
-        self._acceptors = [
-            Acceptor(listening, self._server, self._tls, self._limits.connections) for listening in self._sockets
-        ]
+        handshakes = Handshakes(self._server.room_for_handshakes)
+        self._acceptors = [Acceptor(listening, self._server, self._tls, handshakes) for listening in self._sockets]
 
     async def stop(self, grace: float = 30.0) -> None:
         """Accept no more, finish what is in flight within grace seconds, close."""

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from scep_server.config import Address
 from scep_server.errors import ConfigurationError
 from scep_server.web import Limits, Listener, ServerCertificate, bind
+from scep_server.web.limits import HANDSHAKES_AT_LEAST
 
 
 def write_pair(folder: Path, name: str, key: ec.EllipticCurvePrivateKey | None = None) -> None:
@@ -46,11 +47,12 @@ def write_pair(folder: Path, name: str, key: ec.EllipticCurvePrivateKey | None =
     )
 
 
+async def hello(request: web.BaseRequest) -> web.Response:
+    return web.Response(body=b"hello")
+
+
 @asynccontextmanager
 async def listening(certificate: ServerCertificate) -> AsyncIterator[int]:
-    async def hello(request: web.BaseRequest) -> web.Response:
-        return web.Response(body=b"hello")
-
     sockets = bind(Address("127.0.0.1", 0))
     port: int = sockets[0].getsockname()[1]
     listener = Listener(hello, sockets, Limits(), tls=certificate.context)
@@ -161,3 +163,36 @@ def test_unusable_files_are_named_at_start(tmp_path: Path) -> None:
     write_pair(tmp_path, "any", ec.generate_private_key(ec.SECP256R1()))
     with pytest.raises(ConfigurationError, match="belong together"):
         ServerCertificate(tmp_path / "tls.pem", tmp_path / "tls.key")
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("ready", [0, 40])
+def test_handshakes_that_are_left_alone_keep_nobody_out(
+    tmp_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop], ready: int
+) -> None:
+    """Two sockets, one budget of 40; what was begun first goes first."""
+    write_pair(tmp_path, "any")
+    certificate = ServerCertificate(tmp_path / "tls.pem", tmp_path / "tls.key")
+
+    async def scenario() -> None:
+        sockets = bind(Address("127.0.0.1", 0)) + bind(Address("127.0.0.1", 0))
+        listener = Listener(hello, sockets, Limits(connections=40), tls=certificate.context)
+        await listener.start()
+        ports = [one.getsockname()[1] for one in sockets]
+        room = max(HANDSHAKES_AT_LEAST, 40 - ready)
+        before = [await connect(ports[0]) for _ in range(ready)]
+        left_alone = [await asyncio.open_connection("127.0.0.1", port) for port in ports for _ in range(60)]
+        async with asyncio.timeout(10):
+            for port in ports:
+                reader, writer, _ = await connect(port)
+                assert await say_hello(reader, writer) == b"HTTP/1.1 200 OKhello"
+                before.append((reader, writer, ""))
+            for reader, _ in left_alone[:-room]:
+                assert await reader.read() == b""
+        assert not any(reader.at_eof() for reader, _ in left_alone[2 - room :])
+        await listener.stop(0)
+        for _, writer, *_ in (*before, *left_alone):
+            writer.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(scenario())
