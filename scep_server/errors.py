@@ -17,6 +17,8 @@ from scep_server.types import FailInfo, ReplyTo
 class Reason(enum.Enum):
     """Why a request was refused: a stable code for audit and metrics, and the only texts sent as failInfoText."""
 
+    __hash__ = object.__hash__  # see types.PkiStatus
+
     ALGORITHM = ("algorithm_refused", FailInfo.BAD_ALG, "Algorithm not supported or not permitted")
     SIGNATURE = ("bad_signature", FailInfo.BAD_MESSAGE_CHECK, "Message signature could not be verified")
     MESSAGE_TYPE = ("message_type", FailInfo.BAD_REQUEST, "Message type not supported")

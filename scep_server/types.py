@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import types as key_types
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import ReasonFlags
 
 PublicKey = key_types.CertificatePublicKeyTypes
@@ -34,6 +33,8 @@ class MessageType(enum.IntEnum):
 class PkiStatus(enum.Enum):
     """pkiStatus (RFC 8894 section 3.2.1.3)."""
 
+    __hash__ = object.__hash__  # members are unique; Enum's own hashes the name, in Python, at every look into a table
+
     SUCCESS = "0"
     FAILURE = "2"
     PENDING = "3"
@@ -52,6 +53,8 @@ class FailInfo(enum.IntEnum):
 class Digest(enum.Enum):
     """Message digests a pkiMessage may use. SHA-1 only where the integration allows it; MD5 is not representable."""
 
+    __hash__ = object.__hash__
+
     SHA1 = "sha1"
     SHA256 = "sha256"
     SHA384 = "sha384"
@@ -60,6 +63,8 @@ class Digest(enum.Enum):
 
 class Cipher(enum.Enum):
     """Content encryption a pkcsPKIEnvelope may use. 3DES only where the integration allows it; DES never."""
+
+    __hash__ = object.__hash__
 
     AES128_CBC = "aes128-cbc"
     AES192_CBC = "aes192-cbc"
@@ -74,6 +79,8 @@ class Cipher(enum.Enum):
 
 class KeyTransport(enum.Enum):
     """How a KeyTransRecipientInfo carries the content-encryption key (RFC 5652 section 6.2.1, RFC 8017)."""
+
+    __hash__ = object.__hash__
 
     PKCS1_V15 = "rsaEncryption"
     OAEP_SHA1 = "rsaes-oaep-sha1"
@@ -113,16 +120,13 @@ class SignerCertificate:
     public_key: PublicKey
     self_issued: bool
     """Subject and issuer names are the same bytes. Says nothing about trust (RFC 8894 section 2.4)."""
+    can_encrypt: bool = False
+    """True for RSA; an EC signer is answered with a PasswordRecipientInfo (RFC 8894 section 3.1)."""
 
     @property
     def key_hash(self) -> bytes:
         """SHA-256 of the SubjectPublicKeyInfo: the signer key's identity in the ledger."""
         return hashlib.sha256(self.spki).digest()
-
-    @property
-    def can_encrypt(self) -> bool:
-        """True for RSA; an EC signer is answered with a PasswordRecipientInfo (RFC 8894 section 3.1)."""
-        return isinstance(self.public_key, RSAPublicKey)
 
 
 @dataclass(frozen=True, slots=True)

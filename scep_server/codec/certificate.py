@@ -86,6 +86,7 @@ def read_signer(certificate: bytes, tbs: TbsCertificate) -> SignerCertificate:
     """
     validity = tbs.validity
     not_before, not_after = fields(validity, whole(validity, SEQUENCE, "Validity"), _VALIDITY)
+    public_key = load_public_key(tbs.spki)
     return SignerCertificate(
         der=certificate,
         subject=tbs.subject,
@@ -94,8 +95,9 @@ def read_signer(certificate: bytes, tbs: TbsCertificate) -> SignerCertificate:
         not_before=time(validity, not_before),
         not_after=time(validity, not_after),
         spki=tbs.spki,
-        public_key=load_public_key(tbs.spki),
+        public_key=public_key,
         self_issued=tbs.subject == tbs.issuer,
+        can_encrypt=is_rsa(public_key),
     )
 
 

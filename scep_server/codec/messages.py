@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from scep_server.codec import asn1
 from scep_server.codec.algorithms import block_size
@@ -30,6 +29,7 @@ from scep_server.codec.attributes import (
     SignedAttributes,
 )
 from scep_server.codec.ber import guard
+from scep_server.codec.certificate import is_rsa
 from scep_server.codec.cms import SignedMessage, Unsigned, degenerate, finish, read_signed_message, unsigned, verify
 from scep_server.codec.csr import parse_csr
 from scep_server.codec.envelope import (
@@ -257,7 +257,7 @@ def _success(reply_to: ReplyTo, content: bytes, encryption: ReplyEncryption, ran
     content_key = randomness(cipher.key_length)
     if encryption.password is not None:
         recipient = password_recipient(content_key, encryption.password, cipher, randomness)
-    elif isinstance(signer.public_key, RSAPublicKey):
+    elif is_rsa(signer.public_key):
         recipient = key_trans_recipient(
             content_key, signer.public_key, signer.issuer, signer.serial, encryption.transport
         )

@@ -48,6 +48,7 @@ from scep_server.types import (
 
 def test_request_gives_what_was_signed() -> None:
     sealed = parse(make.request())
+    assert sealed.signer.can_encrypt
     assert sealed.message_type is MessageType.PKCS_REQ
     assert sealed.reply_to.digest is Digest.SHA256
     assert sealed.signer.der == make.device()
