@@ -1,8 +1,12 @@
-"""The one writer of a process: a thread that commits in groups.
+"""The one writer of a process: it commits in groups.
 
 Every operation that waits goes into the next commit, so one fsync serves them all; when one of them fails, each gets a
 savepoint of its own, so that it undoes only itself. The audit events of a group are chained and stored in the same
 commit. Results leave only after the commit, the audit head and the log lines.
+
+What may wait for long is on a thread of its own: every step with a database server, and SQLite's COMMIT, which waits
+for the disk. SQLite's other statements take microseconds and run on the event loop: on the thread each of them would
+wait for the interpreter lock, sixteen times for one enrolment (counted), which cost more than the statements did.
 """
 
 from __future__ import annotations
@@ -67,15 +71,35 @@ class _Job:
             yield event, entry_id if event.entry_id is None else event.entry_id
 
 
+class _Group:
+    """Jobs that share a commit, on their way to the thread."""
+
+    __slots__ = ("begun", "held", "jobs", "rows")
+
+    def __init__(
+        self, jobs: list[_Job], *, held: bool = False, begun: bool = False, rows: list[AuditRow] | None = None
+    ) -> None:
+        self.jobs = jobs
+        self.held = held
+        """The session is theirs already."""
+        self.begun = begun
+        """The statements are done; only the COMMIT is left."""
+        self.rows = rows
+
+
 class Writer:
-    """Started by connect(), ended by close()."""
+    """Started by start(), ended by close()."""
 
     def __init__(self, database: Database, trail: AuditTrail) -> None:
         self._database = database
         self._trail = trail
         self._session: Session | None = None
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        self._free = threading.Lock()
+        """Held by whoever uses the session and the trail: a loop from a group's first statement on, then the thread."""
+        self._refused: set[asyncio.AbstractEventLoop] = set()
+        """Loops that found the session in use; to be called when it is free."""
         self._closed = False
         self._committed = False
         self._waiting = 0
@@ -90,7 +114,7 @@ class Writer:
         """Commit what waits, then stop. Not on the event loop of waiting callers."""
         self._closed = True
         for loop in list(self._gathered):
-            self._hand_over(loop)
+            self._queue.put(_Group(self._gathered.pop(loop, [])))
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -118,46 +142,101 @@ class Writer:
         return value
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._database.is_sqlite:
+            jobs = self._gathered.pop(loop, None)
+            if jobs:
+                self._queue.put(_Group(jobs))
+            return
+        # Noted first and asked then: whoever frees the session in between will call.
+        self._refused.add(loop)
+        if not self._free.acquire(blocking=False):
+            return
+        self._refused.discard(loop)
         jobs = self._gathered.pop(loop, None)
         if jobs:
-            self._queue.put(jobs)
+            self._queue.put(self._begin(jobs))
+        else:
+            self._free.release()
+
+    def _begin(self, jobs: list[_Job]) -> _Group:
+        """Run a group's statements here, if nothing about it waits or fails; the thread does everything otherwise."""
+        session = self._session
+        if session is None:
+            return _Group(jobs, held=True)
+        try:
+            self._trail.ready()
+            if session.begin_now():
+                if _run_together(session, jobs):
+                    return _Group(jobs, held=True, begun=True, rows=self._tell(session, jobs))
+                session.rollback()
+        except (LedgerUnavailable, *DatabaseError):
+            # Told again by the thread, which may connect, wait and retry.
+            with contextlib.suppress(*DatabaseError):
+                session.rollback()
+        return _Group(jobs, held=True)
 
     # --- the writer thread
 
     def _work(self) -> None:
         running = True
         while running:
-            jobs: list[_Job] = []
-            gathered = self._next()
-            while gathered is not None:
-                jobs += gathered
-                if len(jobs) >= GROUP_LIMIT:
+            groups: list[_Group] = []
+            group = self._next()
+            while group is not None:
+                groups.append(group)
+                if group.held or sum(len(each.jobs) for each in groups) >= GROUP_LIMIT:
                     break
                 try:
-                    gathered = self._queue.get_nowait()
+                    group = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            running = gathered is not None
+            running = group is not None
+            # At most one group holds the session, and it came last.
+            held = [each for each in groups if each.held]
+            for each in held:
+                self._finish(each)
+            jobs = [job for each in groups if not each.held for job in each.jobs]
             if jobs:
-                self._settle(jobs)
-                _deliver(jobs)
+                self._free.acquire()
+                self._finish(_Group(jobs, held=True))
 
-    def _next(self) -> list[_Job] | None:
-        """Wait for jobs; in an idle moment do what a later commit would have to do on its way."""
+    def _finish(self, group: _Group) -> None:
+        """Commit a group that holds the session, free the session, tell everybody who waits."""
+        if group.begun and self._session is not None:
+            self._settle(group.jobs, group.rows, begun=True)
+        else:
+            self._settle(group.jobs)
+        self._release()
+        _deliver(group.jobs)
+
+    def _release(self) -> None:
+        self._free.release()
+        while self._refused:
+            with contextlib.suppress(KeyError, RuntimeError):
+                loop = self._refused.pop()
+                loop.call_soon_threadsafe(self._hand_over, loop)
+
+    def _next(self) -> _Group | None:
+        """Wait for a group; in an idle moment do what a later commit would have to do on its way."""
         if self._committed:
             try:
                 return self._queue.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 self._committed = False
-                if self._session is not None:
-                    with contextlib.suppress(*DatabaseError):
-                        self._session.checkpoint()
+                if self._free.acquire(blocking=False):
+                    if self._session is not None:
+                        with contextlib.suppress(*DatabaseError):
+                            self._session.checkpoint()
+                    self._release()
         return self._queue.get()
 
-    def _settle(self, jobs: list[_Job]) -> None:
+    def _settle(self, jobs: list[_Job], rows: list[AuditRow] | None = None, *, begun: bool = False) -> None:
         """Every job leaves with a value or an error, whatever happens: the thread must live."""
         try:
-            self._commit_group(jobs)
+            if begun:
+                self._commit(self._connected(), rows)
+            else:
+                self._commit_group(jobs)
         except (LedgerUnavailable, LedgerUnusable) as error:
             _fail(jobs, LedgerUnavailable(str(error)))
         except DatabaseError as error:
@@ -202,13 +281,14 @@ class Writer:
         Failures are rare and a savepoint costs two statements a job: so the group runs without, and again with them
         when a job fails.
         """
-        for job in jobs:
-            _run(session, job)
-            if job.error is not None and len(jobs) > 1:
-                session.rollback()
-                session.begin()
-                _run_apart(session, jobs)
-                break
+        if not _run_together(session, jobs):
+            session.rollback()
+            session.begin()
+            _run_apart(session, jobs)
+        return self._tell(session, jobs)
+
+    def _tell(self, session: Session, jobs: list[_Job]) -> list[AuditRow] | None:
+        """Chain and store the events of what was written; None when nothing was."""
         if not any(job.wrote for job in jobs):
             return None
         rows = self._trail.chain([told for job in jobs if job.wrote for told in job.told()])
@@ -261,6 +341,15 @@ class Writer:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+def _run_together(session: Session, jobs: list[_Job]) -> bool:
+    """Run jobs one after the other; False when one failed that has company, whose work would be undone with it."""
+    for job in jobs:
+        _run(session, job)
+        if job.error is not None and len(jobs) > 1:
+            return False
+    return True
 
 
 def _run_apart(session: Session, jobs: list[_Job]) -> None:

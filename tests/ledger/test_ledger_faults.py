@@ -237,9 +237,9 @@ async def test_what_one_turn_of_the_loop_brings_shares_a_commit(
     groups: list[int] = []
     settle = ledger._writer._settle
 
-    def counted(jobs: list[writer._Job]) -> None:
+    def counted(jobs: list[writer._Job], *rest: object, **named: object) -> None:
         groups.append(len(jobs))
-        settle(jobs)
+        settle(jobs, *rest, **named)
 
     monkeypatch.setattr(ledger._writer, "_settle", counted)
     await asyncio.gather(*(ledger.open(opening(), told("certificate.intended")) for _ in range(20)))
