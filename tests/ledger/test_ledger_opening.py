@@ -16,7 +16,6 @@ from alembic.script import ScriptDirectory
 from ledger_contract import AUDIT_KEY, OpenLedger, issue
 from sqlalchemy import create_engine
 
-from tests.ledger.conftest import postgresql_url
 from scep_server.audit import AuditTrail, EventLog
 from scep_server.errors import ConfigurationError, LedgerUnavailable, LedgerUnusable
 from scep_server.ledger import Ledger, open_ledger
@@ -24,6 +23,7 @@ from scep_server.ledger.filesystem import filesystem_type
 from scep_server.ledger.migrate import alembic_config
 from scep_server.ledger.rows import integration_of
 from scep_server.ledger.schema import SCHEMA_VERSION, metadata
+from tests.ledger.conftest import postgresql_url
 
 Opener = Callable[..., Ledger]
 
