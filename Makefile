@@ -31,12 +31,13 @@ run: $(RUN_STAMP) ## install into .venv, make a CA under ./scep-data on the firs
 test: packages $(DEV_STAMP) ## run every test (as root on Debian: install the packages they need first)
 	$(BIN)/python -m pytest -m "not bench" $(ARGS)
 
-check: $(DEV_STAMP) ## lint, format, types, import rules, command help in the README
+check: $(DEV_STAMP) ## lint, format, types, import rules, command help in the README, tests of the pure rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house/readme_help.py --check
+	$(BIN)/python -m pytest -q tests/policy tests/fuzz
 
 bench: packages $(DEV_STAMP) ## measure: our server, Debian's scepserver, and the ceiling of the processor
 	$(BIN)/python -m tests.bench $(ARGS)
