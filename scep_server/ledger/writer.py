@@ -169,8 +169,8 @@ class Writer:
                 if _run_together(session, jobs):
                     return _Group(jobs, held=True, begun=True, rows=self._tell(session, jobs))
                 session.rollback()
-        except (LedgerUnavailable, *DatabaseError):
-            # Told again by the thread, which may connect, wait and retry.
+        except Exception:  # noqa: BLE001 - whatever it is comes up again on the thread, which may connect, wait and retry,
+            # and tells those who wait; here it would leave the session taken for good.
             with contextlib.suppress(*DatabaseError):
                 session.rollback()
         return _Group(jobs, held=True)

@@ -276,3 +276,15 @@ def test_tbs_is_found_in_short_and_long_certificates() -> None:
     for bad in (b"", b"\x31\0", b"\x30\x82", sequence(b"\x04\x00"), b"\x30\x04\x30\x09ab"):
         with pytest.raises(ValueError, match="certificate"):
             inner_tbs(bad)
+
+
+async def test_a_bug_in_one_turn_does_not_keep_the_session(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger._writer, "_tell", broken)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(ledger.record(told("x")), 10)
+    await asyncio.wait_for(ledger.record(told("y")), 10)
+    assert kinds(ledger) == ["y"]
