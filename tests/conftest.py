@@ -6,20 +6,25 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/lib/certmonger:/usr/lib/postgresql/15/bin"
 
 
+def cannot(message: str) -> NoReturn:
+    """This machine cannot run the test: a skip for a user, a failure where CI=true promised that it can."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def find_program(name: str, package: str) -> Path:
     """Path of an installed program; skips with the package's name, or fails where CI=true promised it."""
     found = shutil.which(name, path=SEARCH)
     if found is None:
-        message = f"{name} is not installed (Debian package {package})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        cannot(f"{name} is not installed (Debian package {package})")
     return Path(found)
 
 
@@ -27,3 +32,10 @@ def find_program(name: str, package: str) -> Path:
 def require_program() -> Callable[[str, str], Path]:
     """find_program as a fixture, for tests that want a program we did not write."""
     return find_program
+
+
+@pytest.fixture
+def root() -> None:
+    """For tests that change users, mount or chroot."""
+    if os.geteuid() != 0:
+        cannot("only root can run this test")

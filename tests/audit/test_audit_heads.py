@@ -15,7 +15,7 @@ KEY = b"k" * 32
 LEDGER = "ab" * 16
 SERVICE = 65534
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+as_root = pytest.mark.usefixtures("root")
 
 
 def attach(heads: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import program
 import pytest
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+pytestmark = pytest.mark.usefixtures("root")
 
 SERVICE = 65534
 INIT = ("init", "--public-url", "http://ca.test", "--key-type", "p256", "--data")

@@ -14,7 +14,7 @@ from tests.deploy import containerfile_steps
 
 
 @pytest.mark.skipif(os.environ.get("CI") != "true", reason="takes minutes; `make container-check` runs it")
-@pytest.mark.skipif(os.geteuid() != 0, reason="debootstrap and chroot need root")
+@pytest.mark.usefixtures("root")
 def test_the_steps_give_an_image_that_serves(require_program: Callable[[str, str], Path]) -> None:
     require_program("debootstrap", "debootstrap")
     done = subprocess.run(

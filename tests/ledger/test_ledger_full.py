@@ -18,6 +18,7 @@ from scep_server.audit import verify
 from scep_server.errors import LedgerUnavailable
 from scep_server.ledger import Ledger
 from scep_server.types import EntryState
+from tests.conftest import cannot
 
 ONLY_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
@@ -29,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "scep", disk], check=False).returncode:
-        pytest.skip("only root may mount a file system")
+        cannot("only root may mount a file system")
     try:
         yield disk
     finally:
@@ -61,7 +62,7 @@ def largest_file(size: int) -> Iterator[None]:
 def immutable(*paths: Path) -> Iterator[None]:
     """Writes to these files fail, also through descriptors that are open: what a disk does that turned read-only."""
     if subprocess.run(["chattr", "+i", *paths], check=False, capture_output=True).returncode:
-        pytest.skip("only root may make files immutable, and not on every file system")
+        cannot("only root may make files immutable, and not on every file system")
     try:
         yield
     finally:
