@@ -27,6 +27,10 @@ class Reason(enum.Enum):
     TIME = ("signing_time", FailInfo.BAD_TIME, "Signing time is outside the permitted window")
     CHALLENGE = ("challenge", FailInfo.BAD_REQUEST, "Challenge was not accepted")
     CHALLENGE_SPENT = ("challenge_spent", FailInfo.BAD_REQUEST, "Challenge was not accepted")
+    CHALLENGE_EXPIRED = ("challenge_expired", FailInfo.BAD_REQUEST, "Challenge was not accepted")
+    CHALLENGE_NAMES = ("challenge_names", FailInfo.BAD_REQUEST, "Challenge was not accepted")
+    DENIED = ("denied", FailInfo.BAD_REQUEST, "Request was denied")
+    UNCONFIRMED = ("unconfirmed", FailInfo.BAD_REQUEST, "Request was denied")
     KEY = ("key_refused", FailInfo.BAD_REQUEST, "Public key is not acceptable")
     SIGNER_KEY = ("signer_key", FailInfo.BAD_REQUEST, "Signer key does not match the request")
     SUBJECT = ("subject_refused", FailInfo.BAD_REQUEST, "Subject name is not acceptable")
@@ -116,6 +120,17 @@ class PluginFault(Fault):
     part = "plugin"
 
 
+class OutboundFault(PluginFault):
+    """A service that a plugin asks cannot be reached, is not trusted, or does not answer in time.
+
+    kind: `name`, `refused`, `tls`, `timeout`, `cut`, `too_large`, `proxy` or `other`; the text names host and cause.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
 class SignerFault(Fault):
     """A private key is out of reach or gave a wrong signature, or its certificate has ended."""
 
@@ -124,6 +139,10 @@ class SignerFault(Fault):
 
 class LedgerUnusable(ScepServerError):
     """The database is missing, foreign, newer than this program, or corrupt (F5). The text says what to do."""
+
+
+class ChallengesFull(ScepServerError):
+    """An integration has as many unspent one-time challenges as its operator allows."""
 
 
 class SerialCollision(ScepServerError):
