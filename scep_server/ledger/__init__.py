@@ -13,6 +13,7 @@ from scep_server.ledger.database import Database
 from scep_server.ledger.integrations import IntegrationsPart
 from scep_server.ledger.issuances import IssuancesPart, OpenedEntry
 from scep_server.ledger.listings import ListingsPart
+from scep_server.ledger.notices import NoticesPart
 from scep_server.ledger.opening import open_database
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.revocations import RevocationsPart
@@ -25,7 +26,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart):
+class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart, NoticesPart):
     """The database of record of one process. Several processes may share a database."""
 
     def __init__(self, database: Database, ledger_id: str, audit: AuditTrail, clock: Clock) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from scep_server.errors import Fault, Reason, Refusal, SerialCollision
 from scep_server.interfaces import Clock
 from scep_server.ledger.database import DatabaseError, Session, Trouble, trouble_of
+from scep_server.ledger.notices import keep_notices
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import (
     Parameters,
@@ -26,7 +27,7 @@ from scep_server.ledger.rows import (
     transaction_key,
 )
 from scep_server.ledger.writer import Done, Writer
-from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Opening, Prepared
+from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Notice, Opening, Prepared
 
 OPENED_LIMIT: Final = 4096
 """Opened entries kept in memory; where more were never signed, they are read again."""
@@ -96,12 +97,12 @@ class IssuancesPart:
 
         return _intent(entry_id, prepared) if await self._writer.run(work, events) else None
 
-    async def reject(self, entry_id: int, note: str, events: Sequence[Event]) -> bool:
+    async def reject(self, entry_id: int, note: str, events: Sequence[Event], notices: Sequence[Notice] = ()) -> bool:
         """Pending -> failed. False when it is no longer pending."""
 
         def work(session: Session) -> Done[bool]:
             rejected = session.change(session.sql.reject, {"entry_id": entry_id, "note": storable(note)})
-            return Done(rejected, entry_id, wrote=rejected)
+            return keep_notices(session, Done(rejected, entry_id, wrote=rejected), notices)
 
         return await self._writer.run(work, events)
 
@@ -118,7 +119,14 @@ class IssuancesPart:
         row = self._reader.read(lambda session: session.one(session.sql.entry, {"id": entry_id}))
         return None if row is None else entry_of(row)
 
-    async def sign(self, entry_id: int, certificate: Certificate, release: bool, events: Sequence[Event]) -> Entry:
+    async def sign(
+        self,
+        entry_id: int,
+        certificate: Certificate,
+        release: bool,
+        events: Sequence[Event],
+        notices: Sequence[Notice] = (),
+    ) -> Entry:
         """COMMIT 2. The certificate must contain the recorded tbs byte for byte (K2), else Fault and nothing is stored.
 
         When another has signed meanwhile, that entry comes back. An entry revoked while it was being signed keeps the
@@ -136,8 +144,10 @@ class IssuancesPart:
 
         def work(session: Session) -> Done[Entry]:
             if opened is not None and session.change(session.sql.sign_intended, parameters):
-                return Done(signed_entry(opened, parameters, now), entry_id)
-            return _sign(session, entry_id, parameters)
+                done = Done(signed_entry(opened, parameters, now), entry_id)
+            else:
+                done = _sign(session, entry_id, parameters)
+            return keep_notices(session, done, notices)
 
         return await self._writer.run(work, events)
 
@@ -155,28 +165,25 @@ class IssuancesPart:
 
         return await self._writer.run(work, events)
 
-    async def fail(self, entry_id: int, note: str, events: Sequence[Event]) -> None:
+    async def fail(self, entry_id: int, note: str, events: Sequence[Event], notices: Sequence[Notice] = ()) -> None:
         """Pending or intended -> failed; anything else stays as it is and nothing is recorded."""
         change = {"entry_id": entry_id, "note": storable(note)}
 
         def work(session: Session) -> Done[None]:
-            return Done(None, entry_id, wrote=session.change(session.sql.fail, change))
+            done = Done(None, entry_id, wrote=session.change(session.sql.fail, change))
+            return keep_notices(session, done, notices)
 
         await self._writer.run(work, events)
 
-    async def record(self, events: Sequence[Event]) -> None:
+    async def record(self, events: Sequence[Event], notices: Sequence[Notice] = ()) -> None:
         """Decisions that change no entry."""
-        if events:
-            await self._writer.run(_nothing, events)
+        if events or notices:
+            await self._writer.run(lambda session: keep_notices(session, Done(None), notices), events)
 
     def unfinished(self) -> Sequence[Entry]:
         """Blocking read. Entries intended or signed, and pending ones past their time."""
         now = {"now": micros(self._clock())}
         return [entry_of(row) for row in self._reader.read(lambda session: session.all(session.sql.unfinished, now))]
-
-
-def _nothing(_session: Session) -> Done[None]:
-    return Done(None)
 
 
 def _intent(entry_id: int, prepared: Prepared) -> Intent:

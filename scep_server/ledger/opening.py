@@ -22,7 +22,7 @@ from scep_server.ledger.database import Database, DatabaseError, Session, descri
 from scep_server.ledger.filesystem import refuse_network_filesystem
 from scep_server.ledger.schema import APPLICATION, APPLICATION_ID, SCHEMA_VERSION
 
-KNOWN_VERSIONS: Final = (SCHEMA_VERSION,)
+KNOWN_VERSIONS: Final = ("0001", SCHEMA_VERSION)
 """Oldest first; what stands before the last is upgraded when the ledger is opened."""
 
 PAGE_CHECK_SECONDS: Final = 2.0

@@ -10,16 +10,19 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from cryptography.x509 import ReasonFlags
+from cryptography.x509 import ReasonFlags, load_der_x509_certificate
 
 from scep_server.errors import LedgerUnusable
 from scep_server.types import (
+    Certificate,
     Crl,
     Entry,
     EntryState,
     Integration,
     IntegrationOptions,
     MessageType,
+    Notice,
+    NoticeKind,
     Opening,
     Prepared,
     RevokedCertificate,
@@ -274,3 +277,42 @@ def integration_of(row: Sequence[Any]) -> Integration:
         created_at=moment(created_at),
         updated_at=moment(updated_at),
     )
+
+
+def notice_parameters(notice: Notice, entry_id: int | None) -> Parameters:
+    """Parameters of `add_notice`. entry_id: of the operation, for a notice that names none."""
+    return {
+        "id": notice.id,
+        "integration": notice.integration,
+        "kind": notice.kind.value,
+        "entry_id": entry_id if notice.entry_id is None else notice.entry_id,
+        "at": micros(notice.at),
+        "transaction_id": storable(notice.transaction_id),
+        "subject": storable(notice.subject),
+        "reason": storable(notice.reason),
+        "due_at": micros(notice.at),
+        "tries": notice.tries,
+    }
+
+
+def notice_of(row: Sequence[Any]) -> Notice:
+    """A notice, with the certificate of its entry."""
+    notice_id, integration, kind, entry_id, at, transaction_id, subject, reason, tries, *recorded = row
+    return Notice(
+        id=notice_id,
+        kind=NoticeKind(kind),
+        integration=integration,
+        at=moment(at),
+        transaction_id=transaction_id,
+        subject=subject,
+        entry_id=entry_id,
+        reason=reason,
+        certificate=None if recorded[0] is None else _certificate_of(recorded),
+        tries=tries,
+    )
+
+
+def _certificate_of(row: Sequence[Any]) -> Certificate:
+    der, issuer_id, serial, not_before, not_after = row
+    subject = load_der_x509_certificate(der).subject.public_bytes()
+    return Certificate(der, issuer_id, int(serial, 16), subject, moment(not_before), moment(not_after))

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """Newest migration; a database that says anything unknown is newer than this program."""
 
 APPLICATION: Final = "scep-server"
@@ -146,4 +146,59 @@ crl = Table(
     Column("mark", BigInteger, nullable=False),
     Column("der", LargeBinary, nullable=False),
     PrimaryKeyConstraint("issuer_id", "shard", "number"),
+)
+
+open_challenge = Table(
+    "open_challenge",
+    metadata,
+    Column("mac", LargeBinary, primary_key=True),
+    Column("integration", Text, nullable=False),
+    Column("minted_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("uses", Integer, nullable=False),
+    # JSON of a NameBinding; empty when it binds nothing.
+    Column("binding", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    # 1: counted as expired.
+    Column("noted", SmallInteger, nullable=False),
+    CheckConstraint("uses BETWEEN 1 AND 65536", name="open_challenge_uses"),
+    Index("open_challenge_unspent", "integration", "expires_at"),
+    Index("open_challenge_expiry", "noted", "expires_at"),
+    sqlite_with_rowid=False,
+)
+"""One-time challenges that can still be used; the last use takes the row away."""
+
+challenge_lookup = Table(
+    "challenge_lookup",
+    metadata,
+    Column("lookup", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, ForeignKey("open_challenge.mac", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("lookup", "mac"),
+    Index("challenge_lookup_mac", "mac"),
+    sqlite_with_rowid=False,
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("integration", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("entry_id", BigInteger, ForeignKey("entry.id")),
+    Column("at", BigInteger, nullable=False),
+    Column("transaction_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Index("notice_due", "due_at", "id"),
+)
+"""What plugins have yet to be told."""
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

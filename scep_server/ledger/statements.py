@@ -31,7 +31,20 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
 
-from scep_server.ledger.schema import UNFINISHED, crl, entry, event, integration, mark, meta, spent_challenge
+from scep_server.ledger.schema import (
+    UNFINISHED,
+    challenge_lookup,
+    crl,
+    entry,
+    event,
+    integration,
+    lease,
+    mark,
+    meta,
+    notice,
+    open_challenge,
+    spent_challenge,
+)
 
 PAGE = text("LIMIT 256")
 """Listings read page by page, each a short read of its own, so that a slow reader holds up no checkpoint."""
@@ -39,6 +52,8 @@ PAGE = text("LIMIT 256")
 ENTRY_COLUMNS = tuple(column for column in entry.c if column.name not in {"newest", "request"})
 """What every read of an entry selects; the CSR, which holds a challenge, is read by one statement only."""
 
+SAME_REQUEST = ("integration", "signer_key", "request_key", "request_hash", "message_type")
+"""What an entry and a repetition of its request have in common."""
 
 Parameters = Mapping[str, Any]
 
@@ -68,6 +83,9 @@ class Statements(NamedTuple):
     open_entry: Statement
     retire_entry: Statement
     spend: Statement
+    last_slot: Statement
+    slot_holder: Statement
+    use_up: Statement
     approve: Statement
     sign: Statement
     sign_intended: Statement
@@ -89,6 +107,21 @@ class Statements(NamedTuple):
     events_after: Statement
     event_mac: Statement
     events_page: Statement
+    add_challenge: Statement
+    add_lookup: Statement
+    challenge: Statement
+    spender: Statement
+    sealed_challenges: Statement
+    unspent: Statement
+    lock_challenges: Statement
+    note_expired: Statement
+    forget_expired: Statement
+    add_notice: Statement
+    due_notices: Statement
+    drop_notice: Statement
+    delay_notice: Statement
+    take_lease: Statement
+    end_lease: Statement
 
 
 def _value(name: str) -> ColumnElement[Any]:
@@ -102,7 +135,17 @@ def _values(table: Table, *names: str) -> dict[str, Any]:
 
 def compile_statements(dialect: Dialect) -> Statements:
     """All statements for sqlite or postgresql."""
-    parts = {**_entry_reads(dialect), **_entry_writes(dialect), **_revocation(dialect), **_integration(), **_event()}
+    parts = {
+        **_entry_reads(dialect),
+        **_entry_writes(dialect),
+        **_spending(dialect),
+        **_revocation(dialect),
+        **_integration(),
+        **_event(),
+        **_challenge(),
+        **_notice(dialect),
+        **_lease(dialect),
+    }
     return Statements(**{name: _compiled(statement, dialect) for name, statement in parts.items()})
 
 
@@ -173,7 +216,6 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
         # SQLite tells the new id anyway, and RETURNING would cost it a quarter of the INSERT.
         "open_entry": open_entry if dialect.name == "sqlite" else open_entry.returning(entry.c.id),
         "retire_entry": update(entry).where(this).values(newest=literal_column("0")),
-        "spend": upsert(spent_challenge).values(_values(spent_challenge)).on_conflict_do_nothing(),
         "approve": update(entry)
         .where(this, text("state = 'pending'"))
         .values(
@@ -202,6 +244,23 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
         "fail": update(entry)
         .where(this, text("state IN ('pending', 'intended')"))
         .values(state=_value("failed"), request=null(), note=bindparam("note")),
+    }
+
+
+def _spending(dialect: Dialect) -> dict[str, ClauseElement]:
+    slots = spent_challenge.c.mac.between(bindparam("first"), bindparam("last"))
+    holder = (
+        select(*ENTRY_COLUMNS)
+        .where(entry.c.id.in_(select(spent_challenge.c.entry_id).where(slots)))
+        .where(*(entry.c[name] == bindparam(name) for name in SAME_REQUEST))
+        .where(entry.c.pickup_until > bindparam("requested_at"), text("state <> 'failed'"))
+    )
+    add_slot = _insert_for(dialect)(spent_challenge).values(_values(spent_challenge))
+    return {
+        "spend": add_slot.on_conflict_do_nothing(),
+        "last_slot": select(func.max(spent_challenge.c.mac)).where(slots),
+        "slot_holder": holder.order_by(entry.c.id.desc()).suffix_with(text("LIMIT 1")),
+        "use_up": delete_from(open_challenge).where(open_challenge.c.mac == bindparam("mac")),
     }
 
 
@@ -261,6 +320,71 @@ def _event() -> dict[str, ClauseElement]:
         "events_after": select(*event.c).where(of_writer, event.c.seq > bindparam("seq")).order_by(event.c.seq),
         "event_mac": select(event.c.mac).where(of_writer, event.c.seq == bindparam("seq")),
         "events_page": select(*event.c).where(later).order_by(event.c.writer, event.c.seq).suffix_with(PAGE),
+    }
+
+
+def _challenge() -> dict[str, ClauseElement]:
+    columns = [column for column in open_challenge.c if column.name != "noted"]
+    of_integration = open_challenge.c.integration == bindparam("integration")
+    unexpired = open_challenge.c.expires_at > bindparam("now")
+    slots = spent_challenge.c.mac.between(bindparam("first"), bindparam("last"))
+    expired = open_challenge.c.expires_at <= bindparam("end")
+    batch = text("LIMIT 500")
+
+    def these(noted: str) -> ColumnElement[bool]:
+        # The predicate stands outside once more: PostgreSQL judges by it again what another process changed meanwhile.
+        macs = select(open_challenge.c.mac).where(text(noted), expired).suffix_with(batch)
+        return open_challenge.c.mac.in_(macs) & text(noted)
+
+    return {
+        "add_challenge": insert(open_challenge).values(_values(open_challenge)),
+        "add_lookup": insert(challenge_lookup).values(_values(challenge_lookup)),
+        "challenge": select(*columns).where(open_challenge.c.mac == bindparam("mac"), of_integration),
+        "spender": select(spent_challenge.c.entry_id)
+        .join(entry, entry.c.id == spent_challenge.c.entry_id)
+        .where(slots, entry.c.integration == bindparam("integration"))
+        .order_by(spent_challenge.c.mac.desc())
+        .suffix_with(text("LIMIT 1")),
+        "sealed_challenges": select(*columns)
+        .join(challenge_lookup, challenge_lookup.c.mac == open_challenge.c.mac)
+        .where(challenge_lookup.c.lookup == bindparam("lookup"), of_integration, unexpired, text("sealed <> ''"))
+        .order_by(open_challenge.c.minted_at.desc())
+        .suffix_with(text("LIMIT 2")),
+        "unspent": select(func.count()).select_from(open_challenge).where(of_integration, unexpired),
+        "lock_challenges": select(func.pg_advisory_xact_lock(bindparam("space"), bindparam("integration_number"))),
+        "note_expired": update(open_challenge).where(these("noted = 0")).values(noted=literal_column("1")),
+        "forget_expired": delete_from(open_challenge).where(these("noted = 1")),
+    }
+
+
+def _notice(dialect: Dialect) -> dict[str, ClauseElement]:
+    this = notice.c.id == bindparam("notice_id")
+    add = _insert_for(dialect)(notice).values(_values(notice))
+    recorded = (entry.c.certificate, entry.c.issuer_id, entry.c.serial, entry.c.not_before, entry.c.not_after)
+    return {
+        # The same notice is the same row, however often what it tells is tried.
+        "add_notice": add.on_conflict_do_nothing(),
+        "due_notices": select(*(column for column in notice.c if column.name != "due_at"), *recorded)
+        .outerjoin(entry, entry.c.id == notice.c.entry_id)
+        .where(notice.c.due_at <= bindparam("now"))
+        .order_by(notice.c.due_at, notice.c.id)
+        .suffix_with(text("LIMIT :most")),
+        "drop_notice": delete_from(notice).where(this),
+        "delay_notice": update(notice)
+        .where(this)
+        .values(due_at=bindparam("new_due_at"), tries=notice.c.tries + literal_column("1")),
+    }
+
+
+def _lease(dialect: Dialect) -> dict[str, ClauseElement]:
+    wanted = _insert_for(dialect)(lease).values(_values(lease))
+    return {
+        "take_lease": wanted.on_conflict_do_update(
+            index_elements=[lease.c.name],
+            set_={"holder": wanted.excluded.holder, "until": wanted.excluded.until},
+            where=(lease.c.holder == wanted.excluded.holder) | (lease.c.until <= bindparam("now")),
+        ),
+        "end_lease": delete_from(lease).where(lease.c.name == bindparam("name"), lease.c.holder == bindparam("holder")),
     }
 
 
