@@ -21,17 +21,20 @@ from prometheus_client.registry import Collector
 
 from scep_server.errors import Reason
 
+_OTHER: Final = "other"
 PREFIX: Final = "scep_server_"
-OPERATIONS: Final = ("GetCACaps", "GetCACert", "PKIOperation", "certificate", "crl", "other")
-STATUSES: Final = ("200", "304", "400", "404", "405", "408", "413", "414", "415", "417", "429", "431", "503", "other")
+OPERATIONS: Final = ("GetCACaps", "GetCACert", "PKIOperation", "certificate", "crl", "plugin", "other")
+STATUSES: Final = (
+    "200", "201", "204", "304", "400", "401", "403", "404", "405",
+    "408", "413", "414", "415", "417", "429", "431", "503", _OTHER,
+)  # fmt: skip
 REPLIES: Final = ("success", "failure", "pending")
-FAULTS: Final = ("busy", "ledger", "plugin", "signer", "other")
+FAULTS: Final = ("busy", "cache", "ledger", "plugin", "signer", "other")
 ISSUED: Final = ("enrolment", "renewal")
 REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-_OTHER: Final = "other"
-_CELLS: Final = 512
-"""Numbers one worker may keep; 4 KiB."""
+_CELLS: Final = 1024
+"""Numbers one worker may keep; 8 KiB."""
 
 
 class Board:
@@ -200,7 +203,7 @@ class Metrics(Collector):
             board, "ledger_commit_seconds", "Time of one group commit", COMMIT_SECONDS
         )
         self.ledger_commit_changes = Counter(board, "ledger_commit_changes", "Changes carried by group commits")
-        self.in_flight = Gauge(board, "in_flight", "PKIOperations being worked on")
+        self.in_flight = Gauge(board, "in_flight", "PKIOperations and requests to plugins being worked on")
         self.connections = Gauge(board, "connections", "Open connections to the public listener")
         self._stored: list[Counter | RequestCounter | Histogram | Gauge] = [
             metric for metric in vars(self).values() if isinstance(metric, Counter | RequestCounter | Histogram | Gauge)

@@ -1,6 +1,6 @@
 """The public listener.
 
-Takes bytes from strangers over HTTP. Gives them SCEP, CA certificates and CRLs, or an answer from the one error table.
+Takes bytes from strangers over HTTP. Gives them SCEP, CA certificates, CRLs, what plugins serve, or one error table.
 May touch sockets, TLS files, worker processes and the enrolment it is handed; no key, no database, no plugin.
 """
 
@@ -10,6 +10,7 @@ from scep_server.web.certificates import AuthorityEndpoint, Crls
 from scep_server.web.client_address import ClientAddress
 from scep_server.web.limits import Limits
 from scep_server.web.listen import Listener, bind
+from scep_server.web.plugin_routes import PluginRoutes, RouteFinder
 from scep_server.web.scep import Enrollment, ScepEndpoint
 from scep_server.web.site import PublicSite
 from scep_server.web.tls import ServerCertificate
@@ -22,7 +23,9 @@ __all__ = [
     "Enrollment",
     "Limits",
     "Listener",
+    "PluginRoutes",
     "PublicSite",
+    "RouteFinder",
     "RunningServer",
     "ScepEndpoint",
     "ServerCertificate",

@@ -1,4 +1,7 @@
-"""Who really sent a request, when front ends stand before us: X-Forwarded-For, believed only from trusted proxies."""
+"""Who really sent a request and how it travelled, when front ends stand before us.
+
+X-Forwarded-For and X-Forwarded-Proto are believed from trusted proxies only.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,22 @@ class ClientAddress:
             if not self._is_trusted(address):
                 break
         return client
+
+    def is_confidential(self, peer: str, *, encrypted: bool, forwarded: bool, protocols: Sequence[str]) -> bool:
+        """True when nobody on the way could read the request.
+
+        encrypted: this connection is TLS. forwarded: a header says that somebody passed the request on. protocols:
+        X-Forwarded-Proto as sent. A trusted proxy knows how the request reached it; where it says nothing, the operator
+        who trusts it answers for that. A front end on this machine that is not trusted cannot tell, so what it passes
+        on is not from this machine.
+        """
+        if self._read_peer(peer)[1]:
+            named = ",".join(protocols)
+            return not named or all(protocol.strip().lower() == "https" for protocol in named.split(","))
+        if encrypted:
+            return True
+        address = _parse(peer)
+        return address is not None and address.is_loopback and not forwarded
 
     def _judge(self, peer: str) -> tuple[str, bool]:
         address = _parse(peer)

@@ -38,7 +38,7 @@ class Busy(Fault):
 
 
 TEXTS: Final[Mapping[int, str]] = {
-    400: "This is not a SCEP request.",
+    400: "This request is not understood here.",
     404: "There is nothing here.",
     405: "This method is not served here.",
     408: "The request took too long to arrive.",

@@ -15,14 +15,14 @@ from scep_server.metrics import Metrics
 from scep_server.types import Source
 from scep_server.web.body import read_body
 from scep_server.web.client_address import ClientAddress
-from scep_server.web.errors import HEADERS, Busy, HttpRefusal
+from scep_server.web.errors import HEADERS, HttpRefusal
+from scep_server.web.in_flight import InFlight
 from scep_server.web.limits import Limits
 from scep_server.web.listen import OPERATION
+from scep_server.web.sender import source_of
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 _SERVED: Final = frozenset({"GetCACaps", "GetCACert", "PKIOperation"})
-_USER_AGENT: Final = 200
-"""Characters of a User-Agent that are kept."""
 
 
 class Enrollment(Protocol):
@@ -60,27 +60,32 @@ class ScepEndpoint:
         default_integration: str | None = None,
     ) -> None:
         self._enrollment = enrollment
-        self._limits = limits
-        self._metrics = metrics
-        self._addresses = addresses or ClientAddress()
+        self.limits = limits
+        self.metrics = metrics
+        self.addresses = addresses or ClientAddress()
+        self.in_flight = InFlight(limits, metrics)
         self._default = default_integration
-        self._in_flight = 0
 
     async def __call__(self, request: web.BaseRequest, below: Sequence[str]) -> web.Response:
         """Answer one request below /scep."""
-        name = below[0] if below else ""
-        if not name or (name == "pkiclient.exe" and self._default is not None):
-            return await self._answer(request, self._default_or_refuse())
-        return await self._answer(request, unquote(name) if "%" in name else name)
+        return await self._answer(request, self.integration(below))
 
     async def conventional(self, request: web.BaseRequest, below: Sequence[str]) -> web.Response:
         """Answer one request at /cgi-bin/pkiclient.exe or below /certsrv/mscep/mscep.dll."""
         path = tuple(segment.lower() for segment in below)
         if path[:1] != ("pkiclient.exe",) and path[:2] != ("mscep", "mscep.dll"):
             raise LookupError("no conventional SCEP path")
-        return await self._answer(request, self._default_or_refuse())
+        return await self._answer(request, self.default_integration())
 
-    def _default_or_refuse(self) -> str:
+    def integration(self, below: Sequence[str]) -> str:
+        """Which integration a path below /scep is for. LookupError when it names none and there is no default."""
+        name = below[0] if below else ""
+        if not name or (name == "pkiclient.exe" and self._default is not None):
+            return self.default_integration()
+        return unquote(name) if "%" in name else name
+
+    def default_integration(self) -> str:
+        """The integration of the bare conventional paths. LookupError without one."""
         if self._default is None:
             raise LookupError("no default integration is configured")
         return self._default
@@ -95,7 +100,7 @@ class ScepEndpoint:
         if operation == "GetCACert":
             return _response(*self._enrollment.ca_certs(integration))
         if request.method == "POST":
-            message = body_to_der(await read_body(request, self._limits))
+            message = body_to_der(await read_body(request, self.limits))
         else:
             message = message_from_query(request.rel_url.raw_query_string)
         return _response(await self._pki_operation(request, integration, message), "application/x-pki-message")
@@ -117,23 +122,12 @@ class ScepEndpoint:
         return operation
 
     async def _pki_operation(self, request: web.BaseRequest, integration: str, message: bytes) -> bytes:
-        if self._in_flight >= self._limits.in_flight:
-            self._metrics.faults.inc("busy")
-            raise Busy(f"{self._in_flight} requests are in flight", retry_after=self._limits.retry_after)
-        headers = request.headers
-        source = Source(
-            self._addresses.resolve(request.remote or "", headers.getall("X-Forwarded-For", ())),
-            headers.get("User-Agent", "")[:_USER_AGENT],
-        )
-        self._in_flight += 1
-        self._metrics.in_flight.add(1)
-        began = time.perf_counter()
-        try:
-            return await self._enrollment.pki_operation(integration, message, source)
-        finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.add(-1)
-            self._metrics.pki_operation_seconds.observe(time.perf_counter() - began)
+        with self.in_flight:
+            began = time.perf_counter()
+            try:
+                return await self._enrollment.pki_operation(integration, message, source_of(request, self.addresses))
+            finally:
+                self.metrics.pki_operation_seconds.observe(time.perf_counter() - began)
 
 
 def _response(body: bytes, content_type: str) -> web.Response:

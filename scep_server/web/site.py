@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
+
+_ANY_CASE: Final = frozenset({"certsrv"})
+"""First segments that the servers they are known from find in any letter case (IIS)."""
 
 
 class Endpoint(Protocol):
@@ -25,7 +28,8 @@ class PublicSite:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         segments = request.rel_url.raw_path.split("/")
-        endpoint = self._endpoints.get(segments[1]) if len(segments) > 1 else None
+        first = segments[1] if len(segments) > 1 else ""
+        endpoint = self._endpoints.get(first.lower() if first.lower() in _ANY_CASE else first)
         if endpoint is None:
             raise LookupError("no endpoint at this path")
         return await endpoint(request, segments[2:])

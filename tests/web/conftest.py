@@ -17,8 +17,18 @@ from cryptography.x509.oid import NameOID
 
 from scep_server.config import Address
 from scep_server.metrics import Metrics
-from scep_server.types import Source
-from scep_server.web import AuthorityEndpoint, ClientAddress, Limits, Listener, PublicSite, ScepEndpoint, bind
+from scep_server.types import HttpAnswer, HttpRequest, Route, Source
+from scep_server.web import (
+    AuthorityEndpoint,
+    ClientAddress,
+    Limits,
+    Listener,
+    PluginRoutes,
+    PublicSite,
+    ScepEndpoint,
+    ServerCertificate,
+    bind,
+)
 
 MESSAGE = b"\x30\x03\x02\x01\x2a"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -54,6 +64,28 @@ class MemoryEnrollment:
     def ca_certs(self, integration: str) -> tuple[bytes, str]:
         self._known(integration)
         return b"\x30chain", "application/x-x509-ca-ra-cert"
+
+
+class MemoryRoutes:
+    """Routes of a plugin of the integration `jamf`, by template; without any it is a plugin that serves nothing."""
+
+    def __init__(self) -> None:
+        self.served: dict[str, Route] = {}
+        self.requests: list[HttpRequest] = []
+        self.answer = HttpAnswer(200, b"hello", "text/html; charset=utf-8")
+
+    def route(self, template: str, integration: str) -> Route | None:
+        if integration != "jamf":
+            raise LookupError(integration)
+        return self.served.get(template)
+
+    def serve(self, *templates: str) -> None:
+        """Answer at these with `answer`."""
+        self.served.update(dict.fromkeys(templates, self._record))
+
+    async def _record(self, request: HttpRequest) -> HttpAnswer:
+        self.requests.append(request)
+        return self.answer
 
 
 @dataclass
@@ -92,13 +124,16 @@ class Public:
 
     def __init__(self, enrollment: MemoryEnrollment, crls: MemoryCrls, certificate: bytes) -> None:
         self.enrollment = enrollment
+        self.routes = MemoryRoutes()
         self.crls = crls
         self.certificate = certificate
         self.metrics = Metrics()
         self.listener: Listener
         self.port = 0
 
-    async def start(self, limits: Limits, trusted: tuple[str, ...], default: str | None) -> None:
+    async def start(
+        self, limits: Limits, trusted: tuple[str, ...], default: str | None, tls: ServerCertificate | None
+    ) -> None:
         scep = ScepEndpoint(
             self.enrollment,
             limits=limits,
@@ -107,18 +142,20 @@ class Public:
             default_integration=default,
         )
         authority = AuthorityEndpoint({"abcd": self.certificate}, self.crls, lambda: NOON)
+        routes = PluginRoutes(scep, self.routes)
         site = PublicSite(
             {
-                "scep": scep,
+                "scep": routes,
                 "cgi-bin": scep.conventional,
-                "certsrv": scep.conventional,
+                "certsrv": routes.conventional,
+                "webhooks": routes.webhook,
                 "ca": authority.certificate,
                 "crl": authority.crl,
             }
         )
         sockets = bind(Address("127.0.0.1", 0))
         self.port = sockets[0].getsockname()[1]
-        self.listener = Listener(site, sockets, limits, metrics=self.metrics)
+        self.listener = Listener(site, sockets, limits, metrics=self.metrics, tls=tls.context if tls else None)
         await self.listener.start()
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -175,12 +212,18 @@ def authority() -> tuple[bytes, ec.EllipticCurvePrivateKey]:
 
 @pytest.fixture
 async def serve(authority: tuple[bytes, ec.EllipticCurvePrivateKey]) -> AsyncIterator[Serve]:
-    """Start a public listener; keyword arguments are fields of Limits, `trusted` and `default`."""
+    """Start a public listener; keyword arguments are fields of Limits, `trusted`, `default` and `tls`."""
     running: list[Public] = []
 
-    async def start(*, trusted: tuple[str, ...] = (), default: str | None = None, **limits: float) -> Public:
+    async def start(
+        *,
+        trusted: tuple[str, ...] = (),
+        default: str | None = None,
+        tls: ServerCertificate | None = None,
+        **limits: float,
+    ) -> Public:
         public = Public(MemoryEnrollment(), MemoryCrls(), authority[0])
-        await public.start(replace(Limits(), **limits), trusted, default)
+        await public.start(replace(Limits(), **limits), trusted, default, tls)
         running.append(public)
         return public
 

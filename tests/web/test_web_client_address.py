@@ -45,3 +45,29 @@ def test_without_trusted_proxies_the_peer_is_the_client() -> None:
 def test_any_header_gives_an_address(forwarded: list[str]) -> None:
     client = PROXIES.resolve("10.0.0.1", forwarded)
     assert ClientAddress().resolve(client, []) == client != ""
+
+
+@pytest.mark.parametrize(
+    ("peer", "encrypted", "forwarded", "protocols", "confidential"),
+    [
+        ("192.0.2.9", False, False, [], False),
+        ("192.0.2.9", False, True, ["https"], False),
+        ("192.0.2.9", True, False, [], True),
+        ("192.0.2.9", True, True, ["http"], True),
+        ("127.0.0.1", False, False, [], True),
+        ("::1", False, False, [], True),
+        ("::ffff:127.0.0.1", False, False, [], True),
+        ("127.0.0.1", False, True, ["https"], False),
+        ("10.0.0.1", False, True, [], True),
+        ("10.0.0.1", False, True, ["https"], True),
+        ("10.0.0.1", False, True, ["http"], False),
+        ("10.0.0.1", True, True, ["http"], False),
+        ("10.0.0.1", False, True, ["https", "http"], False),
+        ("10.0.0.1", False, True, ["https,"], False),
+        ("", False, False, [], False),
+    ],
+)
+def test_what_nobody_on_the_way_could_read(
+    peer: str, encrypted: bool, forwarded: bool, protocols: list[str], confidential: bool
+) -> None:
+    assert PROXIES.is_confidential(peer, encrypted=encrypted, forwarded=forwarded, protocols=protocols) is confidential
