@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,6 +93,31 @@ Networks = Annotated[
     BeforeValidator(_split_when_text),
     NoDecode,
 ]
+Nodes = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_address)], ...],
+    BeforeValidator(_split_when_text),
+    NoDecode,
+]
+
+
+def _password(key: str, file: Path | None, variable: str | None = None) -> str | None:
+    """What the file or environment variable of key_file or key_env holds; None when neither is named. Raises
+    ConfigurationError.
+    """
+    if file is not None:
+        source = f"{key}_file"
+        try:
+            password = file.read_text().rstrip("\r\n")
+        except OSError as error:
+            raise ConfigurationError(f"{source}: cannot read {file} ({error.strerror}); create it, mode 0600") from None
+    elif variable is not None:
+        source = f"{key}_env"
+        password = os.environ.get(variable, "")
+    else:
+        return None
+    if not password:
+        raise ConfigurationError(f"{source}: the password source is empty; put the password there")
+    return password
 
 
 class Section(BaseModel):
@@ -195,24 +221,79 @@ class LedgerSettings(Section):
 
     def connection_url(self) -> str:
         """The url with its password filled in, for the database driver only. Raises ConfigurationError."""
-        if self.password_file is not None:
-            try:
-                password = self.password_file.read_text().rstrip("\r\n")
-            except OSError as error:
-                raise ConfigurationError(
-                    f"ledger.password_file: cannot read {self.password_file} ({error.strerror}); create it, mode 0600"
-                ) from None
-        elif self.password_env is not None:
-            password = os.environ.get(self.password_env, "")
-        else:
+        password = _password("ledger.password", self.password_file, self.password_env)
+        if password is None:
             return self.url
-        if not password:
-            raise ConfigurationError("ledger: the password source is empty; put the database password there")
         scheme, rest = self.url.split("://", 1)
         user, at, server = rest.partition("@")
         if not at:
             raise ConfigurationError("ledger.url: a password needs a user name; write postgresql+psycopg://USER@HOST/…")
         return f"{scheme}://{user}:{quote(password, safe='')}@{server}"
+
+
+class RedisSettings(Section):
+    """[redis]: where unspent one-time challenges are kept, if not in the ledger: one server, Sentinel or Cluster."""
+
+    url: OptionalText = None
+    sentinels: Nodes = ()
+    sentinel_service: OptionalText = None
+    sentinel_password_file: OptionalPath = None
+    cluster_nodes: Nodes = ()
+    tls: bool = False
+    ca_file: OptionalPath = None
+    username: OptionalText = None
+    password_file: OptionalPath = None
+    password_env: OptionalText = None
+    timeout_ms: int = Field(default=500, ge=10, le=5000)
+
+    @model_validator(mode="after")
+    def _one_way_to_it(self) -> Self:
+        ways = [key for key in ("url", "sentinels", "cluster_nodes") if getattr(self, key)]
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(ways)} are both set; keep the one that says how Redis is reached")
+        if self.password_file is not None and self.password_env is not None:
+            raise ValueError("password_file and password_env are both set; keep one")
+        if not ways and any((self.username, self.password_file, self.password_env, self.ca_file, self.tls)):
+            raise ValueError("no Redis is named; set one of url, sentinels, cluster_nodes")
+        if bool(self.sentinels) != (self.sentinel_service is not None):
+            raise ValueError("sentinels and sentinel_service belong together; set both or neither")
+        if self.sentinel_password_file is not None and not self.sentinels:
+            raise ValueError("sentinel_password_file is for sentinels; name them as sentinels")
+        if self.url is not None:
+            self._check_url(self.url)
+        if self.ca_file is not None and not self.encrypted:
+            raise ValueError("ca_file is set but TLS is not; write rediss:// as url, or tls = true beside the others")
+        return self
+
+    def _check_url(self, url: str) -> None:
+        # The value itself may hold a password, so it is not repeated.
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise ValueError("url holds a user name or password; set username, and password_file or password_env")
+        if self.tls:
+            raise ValueError("tls is for sentinels and cluster_nodes; a url says it by rediss://")
+        server = parts.scheme in {"redis", "rediss"} and parts.hostname and re.fullmatch(r"/?[0-9]{0,5}", parts.path)
+        socket = parts.scheme == "unix" and not parts.netloc and len(parts.path) > 1
+        if not (server or socket) or parts.query or parts.fragment:
+            raise ValueError("url must be redis://HOST[:PORT][/DATABASE], rediss://… (TLS) or unix:///PATH")
+
+    @property
+    def enabled(self) -> bool:
+        """False: challenges are kept in the ledger."""
+        return bool(self.url or self.sentinels or self.cluster_nodes)
+
+    @property
+    def encrypted(self) -> bool:
+        """Redis is spoken to by TLS."""
+        return self.tls or (self.url or "").startswith("rediss://")
+
+    def password(self) -> str | None:
+        """Redis's password, for the client library only. Raises ConfigurationError."""
+        return _password("redis.password", self.password_file, self.password_env)
+
+    def sentinel_password(self) -> str | None:
+        """The sentinels' own password. Raises ConfigurationError."""
+        return _password("redis.sentinel_password", self.sentinel_password_file)
 
 
 class SecretsSettings(Section):
@@ -249,6 +330,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     ca: CaSettings = CaSettings()
     ledger: LedgerSettings = LedgerSettings()
+    redis: RedisSettings = RedisSettings()
     secrets: SecretsSettings = SecretsSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()

@@ -97,7 +97,7 @@ class TooManyAttempts(ScepServerError):
 class Fault(ScepServerError):
     """We cannot tell or cannot do it now: HTTP 503 with Retry-After seconds. The same request may be sent again.
 
-    part: what failed, for metrics: `ledger`, `plugin`, `signer`, `busy` or `other`.
+    part: what failed, for metrics: `ledger`, `cache`, `plugin`, `signer`, `busy` or `other`.
     retry_after: seconds, where the fault itself knows; None leaves it to the listener's setting.
     """
 
@@ -112,6 +112,12 @@ class LedgerUnavailable(Fault):
     """The database cannot be reached, is full, locked beyond the time-out, or read-only."""
 
     part = "ledger"
+
+
+class CacheUnavailable(Fault):
+    """Redis cannot be reached, is too slow, refuses what it is asked, or answers nonsense (F16)."""
+
+    part = "cache"
 
 
 class PluginFault(Fault):

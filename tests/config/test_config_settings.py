@@ -69,6 +69,21 @@ def test_every_key_of_the_shipped_file_is_explained() -> None:
         ("[ca]\ncrl_validity_hours = 24\ncrl_renewal_hours = 24", "below crl_validity_hours"),
         ("[ledger]\nurl = 'mysql://x'", "sqlite:///FILE or postgresql+psycopg://"),
         ("[ledger]\npassword_env = 'A'\npassword_file = 'b'", "keep one"),
+        ("[redis]\nurl = 'memcached://h'", "redis://HOST[:PORT]"),
+        ("[redis]\nurl = 'redis://h/database'", "redis://HOST[:PORT]"),
+        ("[redis]\nurl = 'redis://h?ssl_cert_reqs=none'", "redis://HOST[:PORT]"),
+        ("[redis]\nurl = 'unix://run/redis.sock'", "unix:///PATH"),
+        ("[redis]\nurl = 'redis://h'\ncluster_nodes = ['h:1']", "url and cluster_nodes are both set"),
+        ("[redis]\nurl = 'redis://h'\nsentinels = ['h:1']\nsentinel_service = 'm'", "url and sentinels are both set"),
+        ("[redis]\nsentinels = ['h:1']", "sentinels and sentinel_service belong together"),
+        ("[redis]\nurl = 'redis://h'\nsentinel_service = 'm'", "sentinels and sentinel_service belong together"),
+        ("[redis]\nurl = 'redis://h'\nsentinel_password_file = 'p'", "sentinel_password_file is for sentinels"),
+        ("[redis]\ncluster_nodes = ['h']", "write HOST:PORT"),
+        ("[redis]\nusername = 'scep'", "no Redis is named"),
+        ("[redis]\nurl = 'redis://h'\ntls = true", "a url says it by rediss://"),
+        ("[redis]\nurl = 'redis://h'\nca_file = 'ca.pem'", "TLS is not"),
+        ("[redis]\nurl = 'redis://h'\npassword_env = 'A'\npassword_file = 'b'", "keep one"),
+        ("[redis]\nurl = 'redis://h'\ntimeout_ms = 0", "redis.timeout_ms"),
         ("[log]\nlevel = 'loud'", "log.level"),
         ("listen = ", "is not valid TOML"),
     ],
@@ -149,6 +164,58 @@ def test_an_absent_database_password_is_an_error(tmp_path: Path) -> None:
     text = "[ledger]\nurl = 'postgresql+psycopg://scep@db/scep'\npassword_env = 'SCEP_DB_PASSWORD_UNSET'"
     with pytest.raises(ConfigurationError, match="password source is empty"):
         config.load(write(tmp_path, text)).ledger.connection_url()
+
+
+@pytest.mark.parametrize("user", ["hunter2@", "scep:hunter2@", ":hunter2@"])
+def test_a_redis_url_holds_no_user_and_no_password(tmp_path: Path, user: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(write(tmp_path, f"[redis]\nurl = 'redis://{user}h'"))
+    assert "set username, and password_file" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "encrypted"),
+    [
+        ("url = 'redis://h'", False),
+        ("url = 'rediss://[::1]:6380/3'\nca_file = 'ca.pem'", True),
+        ("url = 'unix:///run/redis/redis.sock'", False),
+        ("sentinels = ['a:26379', 'b:26379']\nsentinel_service = 'scep'\ntls = true", True),
+        ("cluster_nodes = ['a:6379']", False),
+    ],
+)
+def test_redis_is_reached_in_one_of_several_ways(tmp_path: Path, text: str, encrypted: bool) -> None:
+    settings = config.load(write(tmp_path, f"[redis]\n{text}")).redis
+    assert settings.enabled
+    assert settings.encrypted is encrypted
+
+
+def test_redis_is_not_used_unless_it_is_named(tmp_path: Path) -> None:
+    assert not config.load(write(tmp_path, "")).redis.enabled
+
+
+def test_cluster_nodes_come_as_a_list_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCEP_SERVER_REDIS__CLUSTER_NODES", "a:6379, b:6379")
+    assert config.load(write(tmp_path, "")).redis.cluster_nodes == ("a:6379", "b:6379")
+
+
+def test_redis_passwords_come_from_their_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sentinel").write_text("two\n")
+    monkeypatch.setenv("REDIS_PASSWORD_OF_A_TEST", "one")
+    text = """[redis]
+        sentinels = ['a:26379']
+        sentinel_service = 'scep'
+        sentinel_password_file = 'sentinel'
+        password_env = 'REDIS_PASSWORD_OF_A_TEST'
+    """
+    settings = config.load(write(tmp_path, text)).redis
+    assert (settings.password(), settings.sentinel_password()) == ("one", "two")
+    monkeypatch.delenv("REDIS_PASSWORD_OF_A_TEST")
+    with pytest.raises(ConfigurationError, match="password source is empty"):
+        settings.password()
+    (tmp_path / "sentinel").unlink()
+    with pytest.raises(ConfigurationError, match=r"redis\.sentinel_password_file: cannot read"):
+        settings.sentinel_password()
 
 
 def test_urls_are_made_from_the_listener_or_the_public_url(tmp_path: Path) -> None:
