@@ -1,5 +1,5 @@
 """Takes: a database url, the audit trail, values of types.py to record.
-Gives: open_ledger() and its Ledger, which is all four ledger parts of interfaces.py on SQLite or PostgreSQL.
+Gives: open_ledger() and its Ledger: every ledger part of interfaces, Challenges as its attribute, on either database.
 May touch: the database, and the audit heads through the trail.
 """
 
@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 from scep_server.audit import AuditTrail
 from scep_server.interfaces import Clock
+from scep_server.ledger.challenges import LedgerChallenges
 from scep_server.ledger.database import Database
 from scep_server.ledger.integrations import IntegrationsPart
 from scep_server.ledger.issuances import IssuancesPart, OpenedEntry
+from scep_server.ledger.leases import LeasesPart
 from scep_server.ledger.listings import ListingsPart
 from scep_server.ledger.notices import NoticesPart
 from scep_server.ledger.opening import open_database
@@ -19,15 +21,18 @@ from scep_server.ledger.reader import Reader
 from scep_server.ledger.revocations import RevocationsPart
 from scep_server.ledger.writer import Writer
 
-__all__ = ["Ledger", "OpenedEntry", "open_ledger"]
+__all__ = ["Ledger", "LedgerChallenges", "OpenedEntry", "open_ledger"]
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart, NoticesPart):
-    """The database of record of one process. Several processes may share a database."""
+class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart, NoticesPart, LeasesPart):
+    """The database of record of one process. Several processes may share a database.
+
+    challenges: the one-time challenges kept in it (interfaces.Challenges).
+    """
 
     def __init__(self, database: Database, ledger_id: str, audit: AuditTrail, clock: Clock) -> None:
         self.id = ledger_id
@@ -36,6 +41,7 @@ class Ledger(IssuancesPart, ListingsPart, RevocationsPart, IntegrationsPart, Not
         self._audit = audit
         self._reader = Reader(database)
         self._writer = Writer(database, audit)
+        self.challenges = LedgerChallenges(self._writer, self._reader, clock)
         try:
             audit.attach(ledger_id, self._event_mac)
             self._writer.start()

@@ -88,7 +88,7 @@ class Session:
 
     def __init__(self, connection: DBAPIConnection, statements: Statements, is_sqlite: bool) -> None:
         self._connection = connection
-        self._is_sqlite = is_sqlite
+        self.is_sqlite = is_sqlite
         self.sql = statements
 
     def command(self, text: str) -> DBAPICursor:
@@ -112,10 +112,14 @@ class Session:
         """Run an INSERT, UPDATE or DELETE; True when it touched a row."""
         return self._run(statement, parameters).rowcount > 0
 
+    def change_all(self, statement: Statement, parameters: Parameters) -> int:
+        """The same; how many rows it touched."""
+        return self._run(statement, parameters).rowcount
+
     def insert(self, statement: Statement, parameters: Parameters) -> int | None:
         """Run an INSERT that makes an id; None when a unique key was taken."""
         cursor = self._run(statement, parameters)
-        if self._is_sqlite:
+        if self.is_sqlite:
             return cursor.lastrowid if cursor.rowcount > 0 else None
         row = cursor.fetchone()
         return None if row is None else row[0]
@@ -131,7 +135,7 @@ class Session:
 
     def begin(self) -> None:
         """Start a write transaction; SQLite takes its write lock here, so no lock is ever upgraded (F4)."""
-        if not self._is_sqlite:
+        if not self.is_sqlite:
             self.command("BEGIN")
             return
         deadline = time.monotonic() + BUSY_SECONDS
@@ -160,7 +164,7 @@ class Session:
 
     def checkpoint(self) -> None:
         """Move SQLite's write-ahead log into the database, as far as no reader is in the way."""
-        if self._is_sqlite:
+        if self.is_sqlite:
             self.command("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def rollback(self) -> None:

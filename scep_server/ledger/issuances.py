@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from scep_server.errors import Fault, Reason, Refusal, SerialCollision
+from scep_server.errors import Fault, SerialCollision
 from scep_server.interfaces import Clock
 from scep_server.ledger.database import DatabaseError, Session, Trouble, trouble_of
 from scep_server.ledger.notices import keep_notices
@@ -26,6 +26,7 @@ from scep_server.ledger.rows import (
     storable,
     transaction_key,
 )
+from scep_server.ledger.spending import spend
 from scep_server.ledger.writer import Done, Writer
 from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Notice, Opening, Prepared
 
@@ -64,7 +65,9 @@ class IssuancesPart:
         return None if row is None else entry_of(row)
 
     async def open(self, opening: Opening, events: Sequence[Event]) -> OpenedEntry:
-        """COMMIT 1 (R74). Refusal(CHALLENGE_SPENT), SerialCollision, LedgerUnavailable."""
+        """COMMIT 1 (R74). `existing` is the transaction's live entry, or the one that spent the challenge for this very
+        request. Refusal(CHALLENGE_SPENT), SerialCollision, LedgerUnavailable.
+        """
         parameters = opening_parameters(opening)
         entry, existing = await self._writer.run(lambda session: _open(session, opening, parameters), events)
         if existing or opening.prepared is None:
@@ -204,9 +207,9 @@ def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tu
             entry_id = session.insert(session.sql.open_entry, parameters)
     if entry_id is None:
         raise SerialCollision(parameters["serial"])
-    for mac in opening.consumes:
-        if not session.change(session.sql.spend, {"mac": mac, "entry_id": entry_id}):
-            raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
+    holder = spend(session, opening, parameters, entry_id)
+    if holder is not None:
+        return Done((holder, True), holder.id, wrote=False, undo=True)
     return Done((opened_entry(entry_id, opening, parameters), False), entry_id)
 
 

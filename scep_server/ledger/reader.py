@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -33,6 +34,14 @@ class Reader:
                 if attempt or not lost:
                     raise LedgerUnavailable(describe(error)) from error
         raise AssertionError
+
+    async def quick_read(self, work: Callable[[Session], T]) -> T:
+        """The same for a coroutine. A file answers in some 20 microseconds, less than a trip to another thread takes;
+        a server is waited for in a pool thread.
+        """
+        if self._database.is_sqlite:
+            return self.read(work)
+        return await asyncio.to_thread(self.read, work)
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)

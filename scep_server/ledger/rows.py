@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from cryptography.x509 import ReasonFlags, load_der_x509_certificate
 
-from scep_server.errors import LedgerUnusable
+from scep_server.errors import Fault, LedgerUnusable
 from scep_server.types import (
+    UNBOUND,
     Certificate,
     Crl,
     Entry,
@@ -21,8 +22,10 @@ from scep_server.types import (
     Integration,
     IntegrationOptions,
     MessageType,
+    NameBinding,
     Notice,
     NoticeKind,
+    OpenChallenge,
     Opening,
     Prepared,
     RevokedCertificate,
@@ -276,6 +279,41 @@ def integration_of(row: Sequence[Any]) -> Integration:
         version=version,
         created_at=moment(created_at),
         updated_at=moment(updated_at),
+    )
+
+
+def challenge_row(challenge: OpenChallenge) -> Sequence[Any]:
+    """A row of open_challenge, for `add_challenge`."""
+    times = micros(challenge.minted_at), micros(challenge.expires_at)
+    binding = json.dumps(dataclasses.asdict(challenge.binding), sort_keys=True) if challenge.binding else ""
+    return (challenge.mac, challenge.integration, *times, challenge.uses, binding, challenge.sealed, 0)
+
+
+def challenge_of(row: Sequence[Any]) -> OpenChallenge:
+    """An open challenge, without its lookups. Fault for a binding this program does not know: it is not let through."""
+    mac, integration, minted_at, expires_at, uses, binding, sealed = row
+    return OpenChallenge(
+        integration=integration,
+        mac=mac,
+        minted_at=moment(minted_at),
+        expires_at=moment(expires_at),
+        uses=uses,
+        binding=_binding_of(binding),
+        sealed=sealed,
+    )
+
+
+def _binding_of(text: str) -> NameBinding:
+    if not text:
+        return UNBOUND
+    names = json.loads(text)
+    unknown = names.keys() - {field.name for field in dataclasses.fields(NameBinding)}
+    if unknown:
+        raise Fault(f"a challenge is bound to what this program does not know ({', '.join(sorted(unknown))})")
+    return NameBinding(
+        subject=names["subject"],
+        sans=None if names["sans"] is None else tuple(names["sans"]),
+        device_ids=tuple(names["device_ids"]),
     )
 
 

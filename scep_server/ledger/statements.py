@@ -49,6 +49,9 @@ from scep_server.ledger.schema import (
 PAGE = text("LIMIT 256")
 """Listings read page by page, each a short read of its own, so that a slow reader holds up no checkpoint."""
 
+SWEEP = 500
+"""Challenges that one statement of a sweep touches, so that nobody waits long behind it."""
+
 ENTRY_COLUMNS = tuple(column for column in entry.c if column.name not in {"newest", "request"})
 """What every read of an entry selects; the CSR, which holds a challenge, is read by one statement only."""
 
@@ -329,7 +332,7 @@ def _challenge() -> dict[str, ClauseElement]:
     unexpired = open_challenge.c.expires_at > bindparam("now")
     slots = spent_challenge.c.mac.between(bindparam("first"), bindparam("last"))
     expired = open_challenge.c.expires_at <= bindparam("end")
-    batch = text("LIMIT 500")
+    batch = text(f"LIMIT {SWEEP}")
 
     def these(noted: str) -> ColumnElement[bool]:
         # The predicate stands outside once more: PostgreSQL judges by it again what another process changed meanwhile.

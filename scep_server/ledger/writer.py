@@ -42,6 +42,8 @@ class Done(NamedTuple, Generic[T]):
     """Given to its events that name no entry."""
     wrote: bool = True
     """False: nothing was written, so its events are not recorded."""
+    undo: bool = False
+    """True, with wrote False: it wrote on its way to the value, and none of that may stay."""
 
 
 Operation = Callable[[Session], Done[Any]]
@@ -63,6 +65,10 @@ class _Job:
     @property
     def wrote(self) -> bool:
         return self.done is not None and self.done.wrote
+
+    @property
+    def leaves_traces(self) -> bool:
+        return self.error is not None or (self.done is not None and self.done.undo)
 
     def told(self) -> Iterator[tuple[Event, int | None]]:
         """The events with the entry each is about."""
@@ -344,10 +350,10 @@ class Writer:
 
 
 def _run_together(session: Session, jobs: list[_Job]) -> bool:
-    """Run jobs one after the other; False when one failed that has company, whose work would be undone with it."""
+    """Run jobs one after the other; False when one must be undone that has company, which would be undone with it."""
     for job in jobs:
         _run(session, job)
-        if job.error is not None and len(jobs) > 1:
+        if job.leaves_traces and len(jobs) > 1:
             return False
     return True
 

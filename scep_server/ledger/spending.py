@@ -1,0 +1,61 @@
+"""Spending one-time challenges: each use is a unique row, taken in the commit that records what it is used for.
+
+A MAC has as many slots as its challenge has uses: slot 0 is the MAC itself, slot k the MAC and k in two bytes. They
+are taken in order and never given back. All MACs have one length, so that no slot is the slot of another.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scep_server.errors import Reason, Refusal
+from scep_server.ledger.database import Session
+from scep_server.ledger.rows import Parameters, entry_of
+from scep_server.types import Entry, Opening
+
+LAST: Final = b"\xff\xff"
+
+
+def spend(session: Session, opening: Opening, parameters: Parameters, entry_id: int) -> Entry | None:
+    """Take a slot of each MAC for the entry just inserted.
+
+    When all slots of one are taken: the live entry that took one for this very request, and then the caller must undo
+    what it wrote; Refusal(CHALLENGE_SPENT) when there is none.
+    """
+    for mac in opening.consumes:
+        use = _take(session, mac, opening.uses, entry_id)
+        if use is None:
+            return _holder(session, mac, parameters)
+        if use == opening.uses - 1:
+            session.change(session.sql.use_up, {"mac": mac})
+    return None
+
+
+def slots(mac: bytes) -> Parameters:
+    """The range of all slots of a MAC."""
+    return {"first": mac, "last": mac + LAST}
+
+
+def _take(session: Session, mac: bytes, uses: int, entry_id: int) -> int | None:
+    use = _next_slot(session, mac) if uses > 1 else 0
+    while use < uses:
+        slot = mac + use.to_bytes(2, "big") if use else mac
+        # On PostgreSQL this waits for another's uncommitted row: whoever comes second goes on to the next slot.
+        if session.change(session.sql.spend, {"mac": slot, "entry_id": entry_id}):
+            return use
+        use += 1
+    return None
+
+
+def _next_slot(session: Session, mac: bytes) -> int:
+    row = session.one(session.sql.last_slot, slots(mac))
+    if row is None or row[0] is None:
+        return 0
+    return int.from_bytes(row[0][len(mac) :], "big") + 1
+
+
+def _holder(session: Session, mac: bytes, parameters: Parameters) -> Entry:
+    row = session.one(session.sql.slot_holder, {**parameters, **slots(mac)})
+    if row is None:
+        raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
+    return entry_of(row)
