@@ -49,9 +49,7 @@ def _take(session: Session, mac: bytes, uses: int, entry_id: int) -> int | None:
 
 def _next_slot(session: Session, mac: bytes) -> int:
     row = session.one(session.sql.last_slot, slots(mac))
-    if row is None or row[0] is None:
-        return 0
-    return int.from_bytes(row[0][len(mac) :], "big") + 1
+    return 0 if row is None else int.from_bytes(row[0][len(mac) :], "big") + 1
 
 
 def _holder(session: Session, mac: bytes, parameters: Parameters) -> Entry:

@@ -261,7 +261,10 @@ def _spending(dialect: Dialect) -> dict[str, ClauseElement]:
     add_slot = _insert_for(dialect)(spent_challenge).values(_values(spent_challenge))
     return {
         "spend": add_slot.on_conflict_do_nothing(),
-        "last_slot": select(func.max(spent_challenge.c.mac)).where(slots),
+        "last_slot": select(spent_challenge.c.mac)
+        .where(slots)
+        .order_by(spent_challenge.c.mac.desc())
+        .suffix_with(text("LIMIT 1")),
         "slot_holder": holder.order_by(entry.c.id.desc()).suffix_with(text("LIMIT 1")),
         "use_up": delete_from(open_challenge).where(open_challenge.c.mac == bindparam("mac")),
     }

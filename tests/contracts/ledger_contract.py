@@ -301,7 +301,7 @@ class Races:
     async def test_one_refusal_in_a_group_undoes_only_itself(self, ledger: Ledger) -> None:
         spent = opening(consumes=(b"m",))
         await ledger.open(spent, ())
-        orders = [opening(consumes=(b"m",) if n == 7 else (bytes([n]),)) for n in range(16)]
+        orders = [opening(consumes=(b"m",) if n == 7 else (bytes([n]),), signer_key=bytes([n]) * 32) for n in range(16)]
         results = await asyncio.gather(*(ledger.open(order, told("x")) for order in orders), return_exceptions=True)
         assert [n for n, result in enumerate(results) if isinstance(result, Refusal)] == [7]
         assert ledger.find("jamf", orders[7].transaction_id) is None

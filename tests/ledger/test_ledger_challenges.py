@@ -1,0 +1,26 @@
+"""The contract suites of one-time challenges, notices and leases, on both databases."""
+
+from __future__ import annotations
+
+import ledger_challenges_contract as challenges
+import ledger_notices_contract as notices
+
+
+class TestOpenChallenges(challenges.OpenChallenges):
+    pass
+
+
+class TestSpending(challenges.Spending):
+    pass
+
+
+class TestLostReply(challenges.LostReply):
+    pass
+
+
+class TestOutbox(notices.Outbox):
+    pass
+
+
+class TestLeasing(notices.Leasing):
+    pass
