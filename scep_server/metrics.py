@@ -12,14 +12,15 @@ import math
 import mmap
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scep_server.errors import Reason
+from scep_server.errors import ConfigurationError, Reason
+from scep_server.types import RevocationOutcome
 
 _OTHER: Final = "other"
 PREFIX: Final = "scep_server_"
@@ -31,6 +32,8 @@ STATUSES: Final = (
 REPLIES: Final = ("success", "failure", "pending")
 FAULTS: Final = ("busy", "cache", "ledger", "plugin", "signer", "other")
 ISSUED: Final = ("enrolment", "renewal")
+CHALLENGES: Final = ("minted", "spent", "expired")
+NOTICES: Final = ("told", "later", "dropped")
 REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _CELLS: Final = 1024
@@ -51,12 +54,17 @@ class Board:
         """Write to this worker's row from now on; called once, right after the fork."""
         self._cells = self._rows[worker * _CELLS : (worker + 1) * _CELLS]
 
+    @property
+    def left(self) -> int:
+        """Cells not taken yet."""
+        return _CELLS - self._taken
+
     def take(self, count: int) -> int:
         """First of count cells, the same in every row. Only before the fork."""
+        if count > self.left:
+            raise RuntimeError("more metrics than the board has cells for")
         first = self._taken
         self._taken += count
-        if self._taken > _CELLS:
-            raise RuntimeError("more metrics than the board has cells for")
         return first
 
     def add(self, cell: int, amount: float) -> None:
@@ -131,6 +139,46 @@ class RequestCounter:
         return family
 
 
+class PluginEvents:
+    """What plugins count, by plugin and event: pairs that they declared before the fork, and `other`."""
+
+    def __init__(self, board: Board, declared: Mapping[str, Mapping[str, str]]) -> None:
+        """declared: plugin to event to help text. ConfigurationError naming the plugin there is no room for."""
+        self._board = board
+        self._cells: dict[tuple[str, str], int] = {}
+        self._texts: list[str] = []
+        for plugin, events in {**declared, _OTHER: {}}.items():
+            # The last cell is kept for plugins that declared nothing.
+            if plugin != _OTHER and len(events) + 1 >= board.left:
+                raise ConfigurationError(
+                    f"challenge plugin {plugin!r} counts {len(events)} kinds of events, more than there is room for; "
+                    "uninstall it, or another one with many"
+                )
+            for event in dict.fromkeys((*events, _OTHER)):
+                self._cells[plugin, event] = board.take(1)
+            self._texts += [f"{plugin} {event}: {text}" for event, text in events.items()]
+
+    def inc(self, plugin: str, event: str, amount: float = 1.0) -> None:
+        """Count amount events; one that was not declared counts as the plugin's `other`."""
+        cells = self._cells
+        cell = cells.get((plugin, event), cells.get((plugin, _OTHER), cells[_OTHER, _OTHER]))
+        self._board.add(cell, amount)
+
+    def total(self, plugin: str, event: str) -> float:
+        """Sum over all workers."""
+        return sum(self._board.column(self._cells[plugin, event]))
+
+    def collect(self) -> Metric:
+        """For the exposition; the help text explains each event."""
+        text = "; ".join(("Events that challenge plugins count", *self._texts))
+        family = CounterMetricFamily(f"{PREFIX}plugin_events", text, labels=["plugin", "event"])
+        for (plugin, event), cell in self._cells.items():
+            total = sum(self._board.column(cell))
+            if total or event != _OTHER:
+                family.add_metric([plugin, event], total)
+        return family
+
+
 class Histogram:
     """Durations in seconds. Cells: one for each bucket, one for what is above the last, one for the sum."""
 
@@ -182,10 +230,18 @@ class Gauge:
         return GaugeMetricFamily(PREFIX + self.name, self.text, value=self.value())
 
 
-class Metrics(Collector):
-    """Everything that is counted. Make it before workers are forked; each calls attach() with its number."""
+Stored = Counter | RequestCounter | PluginEvents | Histogram | Gauge
+"""What has cells on the board."""
 
-    def __init__(self, workers: int = 1) -> None:
+
+class Metrics(Collector):
+    """Everything that is counted. Make it before workers are forked; each calls attach() with its number.
+
+    plugin_events: what plugins will count, plugin to event to help text. Raises ConfigurationError where that is too
+    much.
+    """
+
+    def __init__(self, workers: int = 1, plugin_events: Mapping[str, Mapping[str, str]] | None = None) -> None:
         board = self._board = Board(workers)
         self.requests = RequestCounter(board)
         self.protocol_errors = Counter(board, "protocol_errors", "Requests refused while HTTP was still being read")
@@ -196,6 +252,17 @@ class Metrics(Collector):
         self.faults = Counter(board, "faults", "Requests answered with 503, by what failed", "part", FAULTS)
         self.issued = Counter(board, "certificates_issued", "Certificates issued", "kind", ISSUED)
         self.revoked = Counter(board, "certificates_revoked", "Certificates revoked")
+        self.challenges = Counter(
+            board, "challenges", "One-time challenges by what became of them", "event", CHALLENGES
+        )
+        self.notices = Counter(board, "notices", "Notices to plugins, by what became of them", "outcome", NOTICES)
+        self.revocations_pulled = Counter(
+            board,
+            "revocations_pulled",
+            "Revocations that other services asked for, by outcome",
+            "outcome",
+            [outcome.value for outcome in RevocationOutcome],
+        )
         self.pki_operation_seconds = Histogram(
             board, "pki_operation_seconds", "Time from the whole message to its answer", REQUEST_SECONDS
         )
@@ -205,9 +272,8 @@ class Metrics(Collector):
         self.ledger_commit_changes = Counter(board, "ledger_commit_changes", "Changes carried by group commits")
         self.in_flight = Gauge(board, "in_flight", "PKIOperations and requests to plugins being worked on")
         self.connections = Gauge(board, "connections", "Open connections to the public listener")
-        self._stored: list[Counter | RequestCounter | Histogram | Gauge] = [
-            metric for metric in vars(self).values() if isinstance(metric, Counter | RequestCounter | Histogram | Gauge)
-        ]
+        self._plugin_events = PluginEvents(board, plugin_events or {})
+        self._stored: list[Stored] = [metric for metric in vars(self).values() if isinstance(metric, Stored)]
         self._asked: list[tuple[str, str, Callable[[], float | None]]] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -217,6 +283,10 @@ class Metrics(Collector):
         self._board.attach(worker)
         self.in_flight.set(0)
         self.connections.set(0)
+
+    def plugin_event(self, plugin: str, event: str, amount: float = 1.0) -> None:
+        """Count events of a plugin. Never fails: what was not declared counts as `other`."""
+        self._plugin_events.inc(plugin, event, amount)
 
     def ask(self, name: str, text: str, value: Callable[[], float | None]) -> None:
         """A gauge whose value is asked for at each scrape (CRL age, CA expiry, pending requests); None leaves it out.

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from scep_server.errors import Reason
+from scep_server.errors import ConfigurationError, Reason
 from scep_server.metrics import Metrics
 
 
@@ -89,3 +89,73 @@ def test_threads_lose_no_count() -> None:
     for thread in threads:
         thread.join()
     assert metrics.issued.total("enrolment") == 80_000
+
+
+EVENTS = {"intune": {"accepted": "requests that Intune accepted", "denied": "requests it denied"}}
+
+
+def test_plugins_count_what_they_declared_in_all_workers() -> None:
+    metrics = Metrics(workers=2, plugin_events=EVENTS)
+    child = os.fork()
+    if child == 0:
+        metrics.attach(1)
+        metrics.plugin_event("intune", "accepted", 2)
+        os._exit(0)
+    os.waitpid(child, 0)
+    metrics.attach(0)
+    metrics.plugin_event("intune", "accepted")
+    assert sample(metrics, 'scep_server_plugin_events_total{event="accepted",plugin="intune"}') == 3
+    assert sample(metrics, 'scep_server_plugin_events_total{event="denied",plugin="intune"}') == 0
+    assert b"intune accepted: requests that Intune accepted" in metrics.exposition()
+
+
+def test_what_a_plugin_did_not_declare_makes_no_series() -> None:
+    metrics = Metrics(plugin_events=EVENTS)
+    assert b'event="other"' not in metrics.exposition()
+    metrics.plugin_event("intune", "made up")
+    metrics.plugin_event("unheard of", "accepted", 2)
+    assert sample(metrics, 'scep_server_plugin_events_total{event="other",plugin="intune"}') == 1
+    assert sample(metrics, 'scep_server_plugin_events_total{event="other",plugin="other"}') == 2
+    assert b"made up" not in metrics.exposition()
+    assert b"unheard of" not in metrics.exposition()
+
+
+def test_a_plugin_that_counts_too_much_is_named() -> None:
+    greedy = {f"event {number}": "" for number in range(5000)}
+    with pytest.raises(ConfigurationError, match="'greedy' counts 5000 kinds"):
+        Metrics(plugin_events={**EVENTS, "greedy": greedy})
+    half = {f"event {number}": "" for number in range(400)}
+    with pytest.raises(ConfigurationError, match="'fourth'"):
+        Metrics(plugin_events={"first": half, "second": {}, "third": half, "fourth": half})
+
+
+def test_a_plugin_may_count_all_there_is_room_for() -> None:
+    room = Metrics()._board.left
+    with pytest.raises(ConfigurationError):
+        Metrics(plugin_events={"all": {str(number): "" for number in range(room)}})
+    metrics = Metrics(plugin_events={"all": {str(number): "" for number in range(room - 1)}})
+    assert metrics._board.left == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "label", "values"),
+    [
+        ("challenges", "event", ["minted", "spent", "expired"]),
+        ("notices", "outcome", ["told", "later", "dropped"]),
+        ("revocations_pulled", "outcome", ["revoked", "already_revoked", "not_found", "unreadable", "retry"]),
+    ],
+)
+def test_families_of_the_life_of_challenges(family: str, label: str, values: list[str]) -> None:
+    metrics = Metrics()
+    for number, value in enumerate(values):
+        getattr(metrics, family).inc(value, number)
+    assert [sample(metrics, f'scep_server_{family}_total{{{label}="{value}"}}') for value in values] == [
+        float(number) for number in range(len(values))
+    ]
+
+
+def test_requests_to_plugins_are_counted_by_their_statuses() -> None:
+    metrics = Metrics()
+    for status in (200, 201, 204, 401, 403):
+        metrics.requests.inc("plugin", status)
+        assert sample(metrics, f'scep_server_requests_total{{operation="plugin",status="{status}"}}') == 1

@@ -56,7 +56,8 @@ async def test_a_route_is_reached_by_any_method(site: Any, path: str, below: str
 
 @pytest.mark.parametrize(
     "path", ["/scep/jamf", "/scep/jamf/", "/scep/jamf/mscep_admins", "/scep/jamf/x/mscep_admin",
-             "/scep/jamf/pkiclient.exe", "/scep/pkiclient.exe", "/certsrv/mscep/mscep.dll", "/CERTSRV/mscep/mscep.dll/pkiclient.exe",
+             "/scep/jamf/pkiclient.exe", "/scep/pkiclient.exe",
+             "/certsrv/mscep/mscep.dll", "/CERTSRV/mscep/mscep.dll/pkiclient.exe",
              "/cgi-bin/pkiclient.exe"]
 )  # fmt: skip
 async def test_whatever_is_no_route_is_scep(site: Any, path: str) -> None:
