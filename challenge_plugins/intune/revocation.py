@@ -63,7 +63,8 @@ class PkiConnector:
         """
         if not results:
             return
-        body = {"results": [_told(result) for result in results]}
+        last = {result.request.context: result for result in results}
+        body = {"results": [_told(result) for result in last.values()]}
         answer = await self._services.post(PKI_CONNECTOR, f"{_AREA}/uploadRevocationResults", body)
         # Microsoft's own library takes the text as well.
         if (recorded := answer.get("value")) is not True and recorded != "true":

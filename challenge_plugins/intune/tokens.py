@@ -55,21 +55,26 @@ class Tokens:
         self._http = MsalHttp(outbound, clock)
         self._acquired = acquired
         self._held: dict[str, _Held] = {}
+        self._running: dict[str, asyncio.Task[str]] = {}
         self._asking = asyncio.Lock()
         self._application: Any = None
         self._problem: PluginFault | None = None
 
     async def get(self, scope: str) -> str:
-        """A token for this scope: the one that is held, or a new one; those who wait share it.
+        """A token for this scope: the one that is held, or a new one. All who wait share one acquisition and its end,
+        so that a refusal of Entra's is asked for once, not once a device.
 
         EntraFault when Entra ID refuses or makes no sense, OutboundFault when it cannot be reached.
         """
-        if token := self._good(scope):
-            return token
-        async with self._asking:
-            if token := self._good(scope):
-                return token
-            return await self._acquire(scope)
+        held = self._held.get(scope)
+        if held is not None and time.monotonic() < held.good_until:
+            return held.text
+        running = self._running.get(scope)
+        if running is None:
+            running = self._running[scope] = asyncio.create_task(self._acquire(scope))
+            running.add_done_callback(lambda task: self._ended(scope, task))
+        # One who gives up does not take it from the others.
+        return await asyncio.shield(running)
 
     def drop(self, rejected: str) -> None:
         """Forget a token that a service did not take. Another may have replaced it meanwhile: that one stays."""
@@ -82,29 +87,31 @@ class Tokens:
     def forget(self) -> None:
         """Forget everything learned, refusals too: a role granted since is in new tokens only."""
         self._held.clear()
+        self._running.clear()
         self._application = None
         self._problem = None
 
-    def _good(self, scope: str) -> str | None:
-        held = self._held.get(scope)
-        return held.text if held is not None and time.monotonic() < held.good_until else None
+    def _ended(self, scope: str, task: asyncio.Task[str]) -> None:
+        if self._running.get(scope) is task:
+            del self._running[scope]
+        if not task.cancelled():
+            task.exception()  # seen, even where nobody waits any more
 
     async def _acquire(self, scope: str) -> str:
         acquisition = Acquisition(asyncio.get_running_loop(), self._settings.timeout_seconds)
-        # Without the waiting task's context the thread could not tell whose request it is.
-        before = ACQUISITION.set(acquisition)
-        try:
-            result = await asyncio.to_thread(self._ask_msal, scope)
-        except Exception as error:
-            raise self._why(acquisition, type(error).__name__) from error
-        finally:
-            ACQUISITION.reset(before)
+        ACQUISITION.set(acquisition)
+        async with self._asking:
+            try:
+                result = await asyncio.to_thread(self._ask_msal, scope)
+            except Exception as error:
+                raise self._why(acquisition, type(error).__name__) from error
         token = result.get("access_token")
         if not isinstance(token, str) or not token:
             raise self._why(acquisition, "no access_token")
         self._acquired()
         self._problem = None
-        self._held[scope] = _Held(token, time.monotonic() + float(result.get("expires_in", 0)) - MARGIN)
+        if self._running.get(scope) is asyncio.current_task():  # not one that was asked for before forget
+            self._held[scope] = _Held(token, time.monotonic() + float(result.get("expires_in", 0)) - MARGIN)
         return token
 
     def _ask_msal(self, scope: str) -> dict[str, Any]:
