@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from scep_server.errors import ConfigurationError, Reason, Refusal
-from scep_server.interfaces import ChallengePlugin, KeyFile
-from scep_server.types import Attempt, Certificate, Grant
+from scep_server.interfaces import ChallengePlugin, Host, KeyFile
+from scep_server.types import Attempt, Certificate, Grant, OptionField, PasswordHint
 
 MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 255
@@ -54,9 +54,9 @@ class StaticChallenge:
     async def report_failure(self, attempt: Attempt, refusal: Refusal) -> None:
         """Nobody is told."""
 
-    def reveal(self, hint: str) -> Sequence[bytes]:
-        """The secret named by hint, or the newest first (R49, R50)."""
-        named = tuple(secret for reference, secret in self._secrets if reference == hint)
+    async def reveal(self, hint: PasswordHint) -> Sequence[bytes]:
+        """The secret the client used before, or the newest first (R49, R50)."""
+        named = tuple(secret for reference, secret in self._secrets if reference == hint.reference)
         return named or tuple(secret for _, secret in self._secrets)
 
     def _mac(self, value: bytes) -> bytes:
@@ -69,6 +69,12 @@ class StaticChallengeFactory:
     Settings: {"secrets": [{"id", "secret" (encrypted), "created_at"}, ...]}, newest first.
     """
 
+    fields = (
+        OptionField(
+            "challenge", f"the secret, {MIN_LENGTH} to {MAX_LENGTH} characters; generated when left out", secret=True
+        ),
+    )
+
     def create(
         self, integration: str, options: Mapping[str, str], keys: KeyFile
     ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -80,6 +86,8 @@ class StaticChallengeFactory:
         self, integration: str, settings: Mapping[str, Any], options: Mapping[str, str], keys: KeyFile
     ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Add a secret; the one before stays valid until the next rotation, unless options["drop_old"] is `yes`."""
+        if options.get("keep_secret") == "yes":
+            raise ConfigurationError("a static challenge has no setting but its secret; use rotate-secret for that")
         record, secret = _new_secret(integration, options, keys)
         kept = [] if options.get("drop_old") == "yes" else list(settings.get("secrets", ()))
         return {"secrets": [record, *kept][:KEPT]}, {"challenge": secret}
@@ -89,9 +97,9 @@ class StaticChallengeFactory:
         names = ("challenge", "previous_challenge")
         return dict(zip(names, (secret.decode() for _, secret in _secrets(integration, settings, keys)), strict=False))
 
-    def load(self, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> ChallengePlugin:
+    def load(self, integration: str, settings: Mapping[str, Any], host: Host) -> ChallengePlugin:
         """ConfigurationError when there is no secret, or one that is too short or not printable (N3)."""
-        known = _secrets(integration, settings, keys)
+        known = _secrets(integration, settings, host.keys)
         if not known:
             raise ConfigurationError(
                 f"integration {integration} has no challenge secret, so it would accept nobody; "

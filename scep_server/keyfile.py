@@ -1,9 +1,10 @@
-"""The key file that encrypts what must be recoverable: challenge secrets, pending requests (AES-256-GCM)."""
+"""The key file: what must be recoverable is encrypted under it (AES-256-GCM), what need not be is kept as its MAC."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -24,6 +25,8 @@ class SecretKeyFile:
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
+        # One secret, two uses: each has a key of its own.
+        self._mac_key = hmac.digest(key, b"scep-server mac", "sha256")
 
     def encrypt(self, plaintext: bytes, context: str) -> str:
         """A printable token of version, nonce and ciphertext."""
@@ -40,6 +43,10 @@ class SecretKeyFile:
             raise ConfigurationError(
                 "a stored secret does not open with this key file; restore the key file that belongs to this ledger"
             ) from error
+
+    def mac(self, value: bytes, context: str) -> bytes:
+        """HMAC-SHA-256 under a key derived for this context, 32 bytes: what is compared and never shown again."""
+        return hmac.digest(hmac.digest(self._mac_key, context.encode(), "sha256"), value, "sha256")
 
 
 def create_key(path: Path) -> bytes:

@@ -7,18 +7,63 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from scep_server.errors import ConfigurationError, Fault, PluginFault, Refusal, ScepServerError
-from scep_server.interfaces import ChallengePlugin, ChallengePluginFactory, ConfirmsRelease, KeyFile, RevealsSecret
-from scep_server.types import Attempt, Certificate, Grant
+from scep_server.errors import (
+    ChallengesFull,
+    ConfigurationError,
+    Fault,
+    Malformed,
+    PluginFault,
+    Refusal,
+    ScepServerError,
+    TooManyAttempts,
+)
+from scep_server.interfaces import (
+    ChallengePlugin,
+    ChallengePluginFactory,
+    ChecksItself,
+    ConfirmsRelease,
+    DeclaresCounters,
+    DescribesSettings,
+    HasAddresses,
+    HasJobs,
+    HasRoutes,
+    Host,
+    Mints,
+    PullsRevocations,
+    RevealsSecret,
+    TakesNotices,
+)
+from scep_server.types import (
+    Attempt,
+    Certificate,
+    Finding,
+    Grant,
+    HttpAnswer,
+    HttpRequest,
+    Minted,
+    MintOrder,
+    Notice,
+    OptionField,
+    PasswordHint,
+    PluginJob,
+    RevocationRequest,
+    RevocationResult,
+    Route,
+)
 
-GROUP = "scep_server.challenge_plugins"
+GROUP: Final = "scep_server.challenge_plugins"
 """Entry point group; an entry's name is what `--challenge` takes."""
-TIMEOUT = 20.0
-"""Seconds a plugin may take for one call."""
+TIMEOUT: Final = 20.0
+"""Seconds a plugin may take for one call on the road of a request."""
+PATIENCE: Final = 120.0
+"""Seconds for calls that no device waits for: checks, jobs, pulled revocations."""
+TEMPLATE: Final = re.compile(r"/scep/\{integration\}/[a-z0-9._-]{1,64}|/webhooks/[a-z0-9._-]{1,64}/\{integration\}")
+"""What HasRoutes.routes may name."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -45,6 +90,34 @@ def factory(name: str) -> ChallengePluginFactory:
     return loaded
 
 
+def fields(name: str) -> Sequence[OptionField]:
+    """The settings a plugin says it takes; empty when it does not say. ConfigurationError when it is not installed."""
+    made = factory(name)
+    return tuple(made.fields) if isinstance(made, DescribesSettings) else ()
+
+
+def addresses(name: str, integration: str) -> Mapping[str, str]:
+    """Paths beside the SCEP URL, by what they are called. ConfigurationError when the plugin is not installed."""
+    made = factory(name)
+    if not isinstance(made, HasAddresses):
+        return {}
+    return {called: path.replace("{integration}", integration) for called, path in made.addresses.items()}
+
+
+def counters() -> Mapping[str, Mapping[str, str]]:
+    """What the installed plugins count: plugin to event to help text. One that does not load counts nothing."""
+    declared: dict[str, Mapping[str, str]] = {}
+    for name in available():
+        try:
+            made = factory(name)
+        except ConfigurationError as error:
+            log.warning("%s", error)
+            continue
+        if isinstance(made, DeclaresCounters):
+            declared[name] = dict(made.counters)
+    return declared
+
+
 class GuardedPlugin:
     """A challenge plugin whose faults are ours."""
 
@@ -53,6 +126,12 @@ class GuardedPlugin:
         self._plugin = plugin
         self._timeout = timeout
         self.confirm_blocks_release = isinstance(plugin, ConfirmsRelease) and plugin.confirm_blocks_release
+        self.takes_notices = isinstance(plugin, TakesNotices)
+        self.pull_seconds = float(plugin.pull_seconds) if isinstance(plugin, PullsRevocations) else None
+        self._routes = self._asked_routes()
+        self.jobs = self._asked_jobs()
+
+    # --- on the road of a request
 
     async def redeem(self, attempt: Attempt) -> Grant:
         """Grant or Refusal from the plugin, a Fault for anything else."""
@@ -72,20 +151,77 @@ class GuardedPlugin:
         except ScepServerError as error:
             log.warning("%s", error)
 
-    def reveal(self, hint: str) -> Sequence[bytes]:
+    async def reveal(self, hint: PasswordHint) -> Sequence[bytes]:
         """Candidate passwords; empty when the plugin keeps none that can be recovered."""
         if not isinstance(self._plugin, RevealsSecret):
             return ()
-        try:
-            return self._plugin.reveal(hint)
-        except Exception as error:
-            raise self._fault("reveal", error) from error
+        return await self._guard("reveal", self._plugin.reveal(hint))
 
-    async def _guard(self, verb: str, call: Awaitable[T]) -> T:
+    # --- beside it
+
+    def route(self, template: str) -> Route | None:
+        """The handler of a path template, guarded; None when the plugin does not serve it."""
+        return self._routes.get(template)
+
+    async def mint(self, orders: Sequence[MintOrder], requester: str) -> Sequence[Minted]:
+        """New one-time challenges. ConfigurationError when the plugin makes none."""
+        if not isinstance(self._plugin, Mints):
+            raise ConfigurationError(f"a {self._name} integration mints no challenges; a dynamic one does")
+        return await self._guard("mint", self._plugin.mint(orders, requester), self._timeout)
+
+    async def check(self) -> Sequence[Finding]:
+        """What the plugin found about itself. ConfigurationError when it cannot tell."""
+        if not isinstance(self._plugin, ChecksItself):
+            raise ConfigurationError(f"a {self._name} integration asks nobody else, so there is nothing to test")
+        return await self._guard("check", self._plugin.check(), PATIENCE)
+
+    async def notified(self, notice: Notice) -> None:
+        """Returns when the plugin took the notice."""
+        if isinstance(self._plugin, TakesNotices):
+            await self._guard("notified", self._plugin.notified(notice))
+
+    async def revocation_requests(self) -> Sequence[RevocationRequest]:
+        """A batch of what waits. ConfigurationError when the plugin knows of no revocations."""
+        if not isinstance(self._plugin, PullsRevocations):
+            raise ConfigurationError(f"a {self._name} integration has no revocations to fetch; an Intune one has")
+        return await self._guard("revocation_requests", self._plugin.revocation_requests(), PATIENCE)
+
+    async def revocations_done(self, results: Sequence[RevocationResult]) -> None:
+        """Returns when the results were taken."""
+        if isinstance(self._plugin, PullsRevocations):
+            await self._guard("revocations_done", self._plugin.revocations_done(results), PATIENCE)
+
+    # --- the guard
+
+    def _asked_routes(self) -> Mapping[str, Route]:
+        if not isinstance(self._plugin, HasRoutes):
+            return {}
+        routes = self._plugin.routes()
+        for template in routes:
+            if not TEMPLATE.fullmatch(template):
+                raise ConfigurationError(f"challenge plugin {self._name} has a route {template!r}, which is not served")
+        return {template: self._guarded(handler) for template, handler in routes.items()}
+
+    def _guarded(self, handler: Route) -> Route:
+        async def answer(request: HttpRequest) -> HttpAnswer:
+            return await self._guard("route", handler(request))
+
+        return answer
+
+    def _asked_jobs(self) -> Sequence[PluginJob]:
+        return tuple(self._plugin.jobs()) if isinstance(self._plugin, HasJobs) else ()
+
+    async def run(self, job: PluginJob) -> None:
+        """One run of a background job."""
+        await self._guard(job.name, job.run(), PATIENCE)
+
+    async def _guard(self, verb: str, call: Awaitable[T], seconds: float | None = None) -> T:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout if seconds is None else seconds):
                 return await call
-        except (Refusal, Fault):
+        except (Refusal, Fault, TooManyAttempts, ChallengesFull, ConfigurationError, Malformed) as error:
+            if verb in _ROAD and not isinstance(error, Refusal | Fault):
+                raise self._fault(verb, error) from error
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -101,11 +237,15 @@ class GuardedPlugin:
         return PluginFault(f"challenge plugin {self._name} failed in {verb}: {type(error).__name__}")
 
 
-def load(name: str, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> GuardedPlugin:
+_ROAD: Final = frozenset({"redeem", "confirm", "report_failure", "reveal"})
+"""Where a device waits for a CertRep: a yes, a Refusal or a Fault, nothing else."""
+
+
+def load(name: str, integration: str, settings: Mapping[str, Any], host: Host) -> GuardedPlugin:
     """The guarded live plugin of an integration. ConfigurationError when its settings cannot be used."""
     made = factory(name)
     try:
-        return GuardedPlugin(name, made.load(integration, settings, keys))
+        return GuardedPlugin(name, made.load(integration, settings, host))
     except ScepServerError:
         raise
     except Exception as error:

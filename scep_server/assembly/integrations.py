@@ -25,14 +25,28 @@ class Shown:
 
     integration: Integration
     secrets: Mapping[str, str] = dataclasses.field(repr=False)
+    addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """URLs beside the SCEP URL, by what the plugin calls them."""
 
 
 class IntegrationDesk:
     """Adds, changes, rotates and deletes integrations; each change is audited in its own commit."""
 
-    def __init__(self, ledger: Integrations, keys: KeyFile, clock: Callable[[], datetime], operator: str) -> None:
+    def __init__(
+        self,
+        ledger: Integrations,
+        keys: KeyFile,
+        clock: Callable[[], datetime],
+        operator: str,
+        *,
+        public_url: str,
+        try_out: Callable[[Integration], object],
+    ) -> None:
+        """try_out: loads an integration's plugin; ConfigurationError when its settings cannot be used."""
         self._ledger = ledger
         self._keys = keys
+        self._public_url = public_url
+        self._try_out = try_out
         self._clock = clock
         self._operator = operator
 
@@ -47,6 +61,11 @@ class IntegrationDesk:
                 return integration
         known = ", ".join(integration.name for integration in self._ledger.integrations()) or "none"
         raise ConfigurationError(f"there is no integration {name!r}; there are: {known}")
+
+    def addresses(self, integration: Integration) -> Mapping[str, str]:
+        """URLs of an integration beside its SCEP URL, by what its plugin calls them."""
+        paths = plugins.addresses(integration.challenge, integration.name)
+        return {called: self._public_url + path for called, path in paths.items()}
 
     def reveal(self, name: str) -> Mapping[str, str]:
         """The recoverable secrets of an integration; empty when its plugin keeps none."""
@@ -76,13 +95,22 @@ class IntegrationDesk:
             created_at=now,
             updated_at=now,
         )
-        plugins.load(challenge, name, settings, self._keys)
+        self._try_out(integration)
         event = self._event("integration.added", name, challenge=challenge, options=dict(options))
         await self._ledger.put_integration(integration, None, (event,))
-        return Shown(integration, shown)
+        return Shown(integration, shown, self.addresses(integration))
 
-    async def set(self, name: str, options: Mapping[str, str], *, enabled: bool | None = None) -> Integration:
-        """Change options, or switch it on or off. ConfigurationError for an unknown name or option."""
+    async def set(
+        self,
+        name: str,
+        options: Mapping[str, str],
+        plugin_options: Mapping[str, str] | None = None,
+        *,
+        enabled: bool | None = None,
+    ) -> Integration:
+        """Change options or settings of the plugin, or switch it on or off. ConfigurationError for an unknown name,
+        option or setting.
+        """
         before = self.show(name)
         after = dataclasses.replace(
             before,
@@ -90,6 +118,13 @@ class IntegrationDesk:
             enabled=before.enabled if enabled is None else enabled,
         )
         detail: dict[str, Any] = {"options": dict(options)}
+        if plugin_options:
+            written = {**plugin_options, "keep_secret": "yes"}
+            settings, _ = plugins.factory(before.challenge).rotate(name, before.settings, written, self._keys)
+            after = dataclasses.replace(after, settings=settings)
+            self._try_out(after)
+            # A setting's value may be a secret; its name is enough for the audit.
+            detail["settings"] = sorted(plugin_options)
         if enabled is not None:
             detail["enabled"] = enabled
         return await self._replace(before, after, "integration.changed", **detail)
@@ -99,9 +134,10 @@ class IntegrationDesk:
         before = self.show(name)
         made = plugins.factory(before.challenge)
         settings, shown = made.rotate(name, before.settings, plugin_options, self._keys)
-        plugins.load(before.challenge, name, settings, self._keys)
-        after = await self._replace(before, dataclasses.replace(before, settings=settings), "integration.rotated")
-        return Shown(after, shown)
+        after = dataclasses.replace(before, settings=settings)
+        self._try_out(after)
+        changed = await self._replace(before, after, "integration.rotated")
+        return Shown(changed, shown, self.addresses(changed))
 
     async def delete(self, name: str) -> None:
         """Remove it; its certificates stay. ConfigurationError when there is none of this name."""

@@ -31,6 +31,7 @@ def build_road(site: Site, refusals: Refusals, crls: CrlSource) -> Enrollment:
         refusals=refusals,
         stored=site.stored,
         ledger=site.ledger,
+        challenges=site.challenges,
         authority=ca.authority,
         crls=crls,
         crl_shards=ca.authority.crl_shards,

@@ -10,9 +10,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
+from scep_server import plugins
 from scep_server.admin import AdminSite
 from scep_server.assembly.expiry import ExpiryWatch
 from scep_server.assembly.jobs import Beat, Jobs
+from scep_server.assembly.plugin_jobs import PluginJobs, holder
 from scep_server.assembly.road import build_road
 from scep_server.assembly.site import Site, load_authority, open_audit, utc_now
 from scep_server.audit import RefusalCoalescer
@@ -32,6 +34,7 @@ from scep_server.web import (
     ClientAddress,
     Limits,
     Listener,
+    PluginRoutes,
     PublicSite,
     ScepEndpoint,
     ServerCertificate,
@@ -46,6 +49,7 @@ REFRESH_SECONDS = 1.0
 """Changes made by commands reach a running server within two beats."""
 EXPIRY_SECONDS = 300.0
 LOOK_SECONDS = 3600.0
+EXPIRED_SECONDS = 60.0
 
 
 class Shared:
@@ -55,8 +59,11 @@ class Shared:
         self.settings = settings
         self.ca: CaSet = load_authority(settings)
         self.keys = SecretKeyFile(read_key(settings.secrets.key_file))
-        self.metrics = Metrics(settings.server.workers)
-        self.sources = SourceLimits(guesses=SourceLimiter(settings.server.wrong_challenges_per_minute))
+        self.metrics = Metrics(settings.server.workers, plugin_events=plugins.counters())
+        self.sources = SourceLimits(
+            guesses=SourceLimiter(settings.server.wrong_challenges_per_minute),
+            passwords=SourceLimiter(settings.server.wrong_challenges_per_minute),
+        )
         self.limits = Limits.of(settings.server)
         self.public = bind(settings.server.address)
         self.admin = bind(settings.server.admin_address, "admin_listen")
@@ -101,7 +108,8 @@ class Worker:
         self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="scep")
         # The pages were checked once for all workers, before the fork.
         self._ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
-        self._site = Site(settings, self._ledger, shared.keys, _offload(settings, self._pool), shared.metrics)
+        offload = _offload(settings, self._pool)
+        self._site = Site(settings, self._ledger, shared.keys, offload, shared.metrics, shared.sources)
         self._site.ca = shared.ca
         self._crls = _crl_store(self._site, self._pool)
         self._publisher = _crl_publisher(self._site, self._pool, self._crls)
@@ -117,6 +125,7 @@ class Worker:
             tls=self._tls.context if self._tls else None,
         )
         self._admin = Listener(AdminSite(shared.metrics, self._readiness), shared.admin, shared.limits)
+        self._plugin_jobs = PluginJobs(self._ledger, self._site.work, utc_now, holder())
         self._jobs = Jobs(self._beats())
         shared.metrics.ask("crl_age_seconds", "Age of the oldest current CRL", self._crl_age)
         shared.metrics.ask("ca_expires_seconds", "Time until the issuing certificate ends", self._ca_left)
@@ -136,10 +145,12 @@ class Worker:
         """Accept no more, finish what is in flight within grace seconds, close everything."""
         await self._public.stop(grace)
         await self._jobs.stop()
+        await self._plugin_jobs.stop()
         await self._admin.stop(1.0)
         try:
             await self._refusals.flush(everything=True)
         finally:
+            await self._site.close()
             self._pool.shutdown()
             self._ledger.close()
 
@@ -159,6 +170,8 @@ class Worker:
         if self._first:
             watch = ExpiryWatch(self._shared.ca.own_certificates, utc_now)
             beats.append(Beat("expiry of our certificates", watch.look, LOOK_SECONDS))
+            beats.append(Beat("work of integrations", self._plugin_jobs.look, REFRESH_SECONDS))
+            beats.append(Beat("expired challenges", self._site.expire_challenges, EXPIRED_SECONDS))
         if self._tls is not None:
             beats.append(Beat("tls files", self._reload_tls, 5.0))
         return beats
@@ -195,10 +208,12 @@ class Worker:
             default_integration=shared.settings.server.default_integration,
         )
         authority = AuthorityEndpoint(ca.ca_certificates, self._crls, utc_now)
+        routes = PluginRoutes(scep, self._site)
         return {
-            "scep": scep,
+            "scep": routes,
+            "webhooks": routes.webhook,
             "cgi-bin": scep.conventional,
-            "certsrv": scep.conventional,
+            "certsrv": routes.conventional,
             "ca": authority.certificate,
             "crl": authority.crl,
         }

@@ -7,31 +7,39 @@ from __future__ import annotations
 
 import functools
 import getpass
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.x509 import ReasonFlags
 
 from scep_server import plugins
+from scep_server.assembly.house import House
 from scep_server.assembly.integrations import IntegrationDesk
+from scep_server.assembly.plugin_jobs import Work, by_hand
 from scep_server.audit import AuditTrail
-from scep_server.ca import CaSet, load_ca, read_passphrase
+from scep_server.ca import CaCertificates, CaSet, load_ca, read_ca_certificates, read_passphrase
 from scep_server.config import CaSettings, Settings
 from scep_server.enrollment.approval import Approval
 from scep_server.enrollment.issuing import Issuing
 from scep_server.enrollment.offload import Offload, on
 from scep_server.enrollment.reconcile import Reconciled, reconcile
+from scep_server.enrollment.refusals import Limits
 from scep_server.enrollment.registry import ActiveIntegration, Registry, activate
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import ConfigurationError
+from scep_server.interfaces import Challenges
 from scep_server.keyfile import SecretKeyFile, read_key
 from scep_server.ledger import Ledger, open_ledger
 from scep_server.metrics import Metrics
-from scep_server.status.revoke import revoke
-from scep_server.types import Entry, Integration
+from scep_server.outbound import HttpsClient
+from scep_server.status import Outbox, Pulling, revoke
+from scep_server.types import Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
+
+OUTBOX_SECONDS = 5.0
 
 
 def utc_now() -> datetime:
@@ -67,20 +75,55 @@ def load_authority(settings: Settings) -> CaSet:
     return load_ca(settings.ca.directory, ca_passphrase(settings.ca), settings.public_url, clock=utc_now)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An integration with its live plugin, None when that cannot be loaded."""
+
+    integration: Integration
+    plugin: plugins.GuardedPlugin | None
+    active: ActiveIntegration
+
+
 class Site:
     """One process's parts. `ca` and what depends on it load on first use."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, keys: SecretKeyFile, offload: Offload, metrics: Metrics | None = None
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        keys: SecretKeyFile,
+        offload: Offload,
+        metrics: Metrics | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.keys = keys
         self.offload = offload
-        self.metrics = metrics or Metrics()
+        self.metrics = metrics or Metrics(plugin_events=plugins.counters())
         self.registry = Registry()
         self.stored = StoredRequests(keys, ledger)
-        self.integrations = IntegrationDesk(ledger, keys, utc_now, operator())
+        self.outbound = HttpsClient(settings.outbound)
+        self.challenges: Challenges = ledger.challenges
+        self._house = House(
+            public_url=settings.public_url,
+            keys=keys,
+            challenges=self.challenges,
+            outbound=self.outbound,
+            clock=utc_now,
+            metrics=self.metrics,
+            limits=limits or Limits(),
+            issuer=lambda: self._certificates.values,
+            record=ledger.record,
+        )
+        self._loaded: Mapping[str, Loaded] = {}
+        self.integrations = IntegrationDesk(
+            ledger, keys, utc_now, operator(), public_url=settings.public_url, try_out=self._house.load
+        )
+
+    async def close(self) -> None:
+        """End what this process holds open, the ledger excepted."""
+        await self.outbound.close()
 
     @functools.cached_property
     def ca(self) -> CaSet:
@@ -92,6 +135,7 @@ class Site:
         """The only way to a signature."""
         return Issuing(
             ledger=self.ledger,
+            revocations=self.ledger,
             authority=self.ca.authority,
             stored=self.stored,
             metrics=self.metrics,
@@ -101,20 +145,71 @@ class Site:
 
     def activate(self) -> None:
         """Load every integration of the ledger. Raises ConfigurationError when one could not authorise safely (N3)."""
-        self.registry.replace({one.name: self._active(one) for one in self.ledger.integrations()})
+        self._swap([self._loaded_of(one) for one in self.ledger.integrations()])
 
     def reactivate(self) -> list[str]:
         """The same while serving: an integration that cannot be loaded answers with faults; one complaint for each."""
         complaints: list[str] = []
-        active: dict[str, ActiveIntegration] = {}
+        loaded: list[Loaded] = []
         for integration in self.ledger.integrations():
             try:
-                active[integration.name] = self._active(integration)
+                loaded.append(self._loaded_of(integration))
             except ConfigurationError as error:
-                active[integration.name] = activate(integration, None)
+                loaded.append(Loaded(integration, None, activate(integration, None)))
                 complaints.append(str(error))
-        self.registry.replace(active)
+        self._swap(loaded)
         return complaints
+
+    def plugin(self, name: str) -> plugins.GuardedPlugin | None:
+        """The live plugin of an integration; None when it cannot be loaded. LookupError for an unknown name."""
+        loaded = self._loaded.get(name)
+        if loaded is None:
+            raise LookupError("unknown integration")
+        return loaded.plugin
+
+    def route(self, template: str, integration: str) -> Route | None:
+        """The plugin's handler for a path template (web.plugin_routes). LookupError for an unknown integration."""
+        plugin = self.plugin(integration)
+        return None if plugin is None else plugin.route(template)
+
+    async def mint(self, name: str, orders: Sequence[MintOrder]) -> Sequence[Minted]:
+        """New one-time challenges. ConfigurationError when the integration makes none; ChallengesFull, Fault."""
+        return await self._tried(name).mint(orders, operator())
+
+    async def check(self, name: str) -> Sequence[Finding]:
+        """What an integration's plugin finds about itself and what it talks to. ConfigurationError."""
+        return await self._tried(name).check()
+
+    async def sync(self, name: str) -> Sequence[RevocationResult]:
+        """Fetch and do the revocations an integration is asked for, now. ConfigurationError, Fault."""
+        plugin = self._tried(name)
+        if plugin.pull_seconds is None:
+            await plugin.revocation_requests()
+        results: list[RevocationResult] = []
+
+        async def run() -> None:
+            results.extend(await self._pulling(name, plugin).run())
+
+        await by_hand(self.ledger, Work(f"{name}/revocations", 0.0, run), utc_now)
+        return results
+
+    def work(self) -> Sequence[Work]:
+        """The background work of all integrations, as they are now."""
+        wanted = [Work("outbox", OUTBOX_SECONDS, self._outbox.run)]
+        for name, loaded in self._loaded.items():
+            plugin = loaded.plugin
+            if plugin is None or not loaded.integration.enabled:
+                continue
+            if plugin.pull_seconds is not None:
+                wanted.append(Work(f"{name}/revocations", plugin.pull_seconds, self._pulling(name, plugin).run))
+            wanted += [
+                Work(f"{name}/{job.name}", job.seconds, functools.partial(plugin.run, job)) for job in plugin.jobs
+            ]
+        return wanted
+
+    async def expire_challenges(self) -> None:
+        """Count the one-time challenges that expired unspent, and forget the old ones."""
+        self.metrics.challenges.inc("expired", await self.challenges.expire(utc_now()))
 
     async def approve(self, entry_id: int) -> Entry:
         """Issue a pending request's certificate. Raises NotPendingError or Refusal; ConfigurationError when its
@@ -162,9 +257,32 @@ class Site:
                 f"run `scep-server request reject {entry.id}`"
             ) from None
 
-    def _active(self, integration: Integration) -> ActiveIntegration:
-        plugin = plugins.load(integration.challenge, integration.name, integration.settings, self.keys)
-        return activate(integration, plugin)
+    @functools.cached_property
+    def _outbox(self) -> Outbox:
+        return Outbox(self.ledger, self.plugin, self.metrics, utc_now)
+
+    def _pulling(self, name: str, plugin: plugins.GuardedPlugin) -> Pulling:
+        return Pulling(name, self._certificates.issuer_id, plugin, self.ledger, self.metrics, utc_now)
+
+    def _tried(self, name: str) -> plugins.GuardedPlugin:
+        """The plugin of one integration, for a command: what is wrong with another one does not matter."""
+        return self._house.load(self.integrations.show(name))
+
+    def _loaded_of(self, integration: Integration) -> Loaded:
+        """Loaded anew only where something changed: a plugin may hold tokens, caches and what it waits for."""
+        known = self._loaded.get(integration.name)
+        if known is not None and known.plugin is not None and known.integration == integration:
+            return known
+        plugin = self._house.load(integration)
+        return Loaded(integration, plugin, activate(integration, plugin))
+
+    def _swap(self, loaded: Sequence[Loaded]) -> None:
+        self._loaded = {one.integration.name: one for one in loaded}
+        self.registry.replace({name: one.active for name, one in self._loaded.items()})
+
+    @functools.cached_property
+    def _certificates(self) -> CaCertificates:
+        return read_ca_certificates(self.settings.ca.directory)
 
 
 @asynccontextmanager
@@ -173,8 +291,10 @@ async def opened(settings: Settings) -> AsyncIterator[Site]:
     keys = SecretKeyFile(read_key(settings.secrets.key_file))
     ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
     pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scep")
+    site = Site(settings, ledger, keys, on(pool))
     try:
-        yield Site(settings, ledger, keys, on(pool))
+        yield site
     finally:
+        await site.close()
         pool.shutdown()
         ledger.close()

@@ -59,7 +59,7 @@ class SoftwareAuthority:
         self.crl_shards = crl_shards
         self._signer = signer
         self._issuer = fields
-        self._chain = _chain(chain)
+        self._chain = chain_values(chain)
         self._lint = lint
         self._lint_issuer = LintIssuer(fields.subject, identifier, fields.not_before, fields.not_after)
         self._randomness = randomness
@@ -187,7 +187,7 @@ def subject_key_identifier(certificate_der: bytes) -> bytes:
         return key_identifier(read_tbs(tbs_of(certificate_der)).spki)
 
 
-def _chain(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
+def chain_values(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
     """Each certificate with the issuer_id of the next; the last one is self-signed."""
     issuers = [issuer_id(read_tbs(tbs_of(der)).spki) for der in (*chain[1:], chain[-1])]
     return tuple(certificate_value(der, issuer) for der, issuer in zip(chain, issuers, strict=True))

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from scep_server.ca.authority import Lint, Randomness, SoftwareAuthority, utc_now
+from scep_server.ca.authority import Lint, Randomness, SoftwareAuthority, chain_values, utc_now
 from scep_server.ca.keys import CaPrivateKey, load_private_key
 from scep_server.ca.ra import SoftwareRaKey
 from scep_server.ca.signer import SoftwareSigner
@@ -25,11 +25,12 @@ from scep_server.ca.store import (
     read_certificates,
     read_crl_shards,
 )
-from scep_server.ca.tbs import certificate_value, read_tbs, tbs_of
+from scep_server.ca.tbs import certificate_value, issuer_id, read_tbs, tbs_of
 from scep_server.ca.validation import check_chain, check_scep_recipient
 from scep_server.errors import ConfigurationError
 from scep_server.interfaces import Clock
 from scep_server.policy.lint import lint_tbs
+from scep_server.types import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,16 @@ class CaCertificates:
     def issuing(self) -> bytes:
         """The issuing CA."""
         return self.chain[0]
+
+    @property
+    def issuer_id(self) -> str:
+        """The issuing CA's, as certificates name it."""
+        return issuer_id(read_tbs(tbs_of(self.issuing)).spki)
+
+    @property
+    def values(self) -> tuple[Certificate, ...]:
+        """The chain as it travels."""
+        return chain_values(self.chain)
 
     @property
     def root(self) -> bytes:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from scep_server.enrollment.issuing import MAX_SERIAL_COLLISIONS, Issuing
-from scep_server.enrollment.registry import Registry
+from scep_server.enrollment.notices import notice_of_entry
+from scep_server.enrollment.registry import ActiveIntegration, Registry
 from scep_server.enrollment.retransmission import REJECTED, is_live
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, Reason, Refusal, ScepServerError, SerialCollision
 from scep_server.interfaces import CertificateAuthority, Issuances, Listings
 from scep_server.policy.orders import make_order
-from scep_server.types import Entry, EntryState, Event, Source
+from scep_server.types import Entry, EntryState, Event, NoticeKind, Source
 
 
 class NotPendingError(ScepServerError):
@@ -86,9 +87,21 @@ class Approval:
         entry = self._pending(entry_id, now)
         text = f"{REJECTED}: {note}" if note else REJECTED
         event = _decided("request.rejected", entry, now, operator, note=note)
-        if not await self._ledger.reject(entry_id, text, (event,)):
+        active = self._known(entry.integration)
+        attempt = None if active is None else self._stored.attempt(entry, Source(entry.source))
+        notices = () if active is None else notice_of_entry(active, entry, NoticeKind.FAILED, now, REJECTED)
+        if not await self._ledger.reject(entry_id, text, (event,), notices):
             raise NotPendingError(f"request {entry_id} was decided by somebody else meanwhile")
+        if active is not None and active.plugin is not None and attempt is not None:
+            await active.plugin.report_failure(attempt, Refusal(Reason.REJECTED, text))
         return self._entry(entry_id)
+
+    def _known(self, integration: str) -> ActiveIntegration | None:
+        """None when it was deleted, or is not loaded: a request can be rejected all the same."""
+        try:
+            return self._registry.get(integration)
+        except LookupError:
+            return None
 
     async def _finish(self, entry_id: int) -> Entry:
         entry = self._entry(entry_id)

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.x509 import ReasonFlags
 
 from scep_server.codec.names import rfc4514
 from scep_server.enrollment.authorization import Authorization
+from scep_server.enrollment.notices import notice_of_entry
 from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.stored_requests import StoredRequests
-from scep_server.errors import Fault, SerialCollision
-from scep_server.interfaces import CertificateAuthority, Issuances, Opened
+from scep_server.errors import Fault, Refusal, SerialCollision
+from scep_server.interfaces import CertificateAuthority, Issuances, Opened, Revocations
 from scep_server.metrics import Metrics
 from scep_server.types import (
     Attempt,
@@ -30,6 +32,7 @@ from scep_server.types import (
     Intent,
     IssueOrder,
     MessageType,
+    NoticeKind,
     Opening,
     Prepared,
     SealedRequest,
@@ -93,6 +96,7 @@ class Issuing:
         self,
         *,
         ledger: Issuances,
+        revocations: Revocations,
         authority: CertificateAuthority,
         stored: StoredRequests,
         metrics: Metrics,
@@ -100,6 +104,7 @@ class Issuing:
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
+        self._revocations = revocations
         self._stored = stored
         self._metrics = metrics
         self._authority = authority
@@ -171,7 +176,8 @@ class Issuing:
             source=entry.source,
             detail={"serial": f"{certificate.serial:x}", "transaction_id": entry.transaction_id},
         )
-        recorded = await self._ledger.sign(entry.id, certificate, not blocks, (event,))
+        notices = () if blocks else notice_of_entry(active, entry, NoticeKind.ISSUED, event.at)
+        recorded = await self._ledger.sign(entry.id, certificate, not blocks, (event,), notices)
         self._metrics.issued.inc("enrolment" if entry.renews is None else "renewal")
         return recorded, reply if recorded.certificate == certificate.der else None
 
@@ -180,7 +186,11 @@ class Issuing:
         return certificate, pack(certificate.der)
 
     async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Attempt) -> Entry:
-        await active.judge().confirm(attempt, recorded_certificate(entry))
+        try:
+            await active.judge().confirm(attempt, recorded_certificate(entry))
+        except Refusal as refusal:
+            await self.withdraw(active, entry, attempt, refusal)
+            raise
         event = Event(
             kind="certificate.issued",
             at=self._clock(),
@@ -190,6 +200,32 @@ class Issuing:
             detail={"serial": f"{entry.serial or 0:x}", "transaction_id": entry.transaction_id},
         )
         return await self._ledger.release(entry.id, (event,))
+
+    async def withdraw(
+        self, active: ActiveIntegration | None, entry: Entry, attempt: Attempt | None, refusal: Refusal
+    ) -> None:
+        """Revoke a signed certificate that will never be released. Nobody has it, but it is on record as signed."""
+        if entry.issuer_id is None or entry.serial is None:
+            raise Fault(f"entry {entry.id} has no certificate to withdraw")
+        at = self._clock()
+        event = Event(
+            kind="certificate.withdrawn",
+            at=at,
+            integration=entry.integration,
+            entry_id=entry.id,
+            source=entry.source,
+            detail={
+                "serial": f"{entry.serial:x}",
+                "transaction_id": entry.transaction_id,
+                "reason": refusal.reason.code,
+                "detail": refusal.detail,
+            },
+            security=True,
+        )
+        reason = ReasonFlags.cessation_of_operation
+        await self._revocations.revoke(entry.issuer_id, entry.serial, reason, at, (event,))
+        if active is not None and active.plugin is not None and attempt is not None:
+            await active.plugin.report_failure(attempt, refusal)
 
     def _opening(
         self, candidate: Candidate, authorization: Authorization, prepared: Prepared | None, replaces: int | None
@@ -215,6 +251,7 @@ class Issuing:
             renews=authorization.renews,
             prepared=prepared,
             replaces=replaces,
+            uses=authorization.grant.uses,
         )
 
 

@@ -6,7 +6,8 @@ unwrapping and a well-formed CSR has one answer (N12).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,8 +15,9 @@ from scep_server.codec import open_request, parse_request, unwrap_password
 from scep_server.enrollment.authorization import renewed_entry
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.retransmission import resumes
-from scep_server.errors import Reason, Refusal
+from scep_server.errors import Fault, Malformed, Reason, Refusal
 from scep_server.interfaces import CertificateAuthority, Issuances, RaKey
+from scep_server.policy.bindings import canonical_name
 from scep_server.policy.orders import make_order
 from scep_server.types import (
     CertificationRequest,
@@ -25,6 +27,7 @@ from scep_server.types import (
     IssuerAndSerialNumber,
     KeyTransport,
     MessageType,
+    PasswordHint,
     PasswordWrappedKey,
     Prepared,
     RecipientId,
@@ -62,6 +65,14 @@ class Query:
     password: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A request encrypted under a challenge: its plugin is asked for candidates, then it is unlocked."""
+
+    sealed: SealedRequest
+    hint: PasswordHint
+
+
 class Reader:
     """Holds what reading needs besides the bytes: the recipient's key, the ledger's reads, the CA's facts."""
 
@@ -85,21 +96,38 @@ class Reader:
         self._forbidden_keys = forbidden_keys
         self._forbidden_subjects = forbidden_subjects
 
-    def read(self, active: ActiveIntegration, message: bytes) -> Application | Query:
+    def read(self, active: ActiveIntegration, message: bytes) -> Application | Query | Locked:
         """Blocking. Malformed when no CertRep can be addressed, otherwise Refusal with reply_to, or Fault."""
         sealed = parse_request(message, active.allowed, self._recipients)
-        try:
-            return self._read(active, sealed)
-        except Refusal as refusal:
-            if refusal.reply_to is None:
-                refusal.reply_to = sealed.reply_to
-            raise
+        with _addressed(sealed):
+            self._check_time(active, sealed)
+            if sealed.message_type is MessageType.CERT_POLL:
+                return Query(sealed, None, None)
+            envelope = sealed.envelope
+            if envelope is None:
+                raise Refusal(Reason.STRUCTURE, "message has no envelope")
+            if isinstance(envelope.recipient, PasswordWrappedKey):
+                return Locked(sealed, password_hint(sealed))
+            key = self._ra.unwrap(envelope.recipient)
+            content = open_request(sealed, key, allow_sha1=active.options.allow_sha1)
+            return self._understood(active, sealed, content, None)
 
-    def _read(self, active: ActiveIntegration, sealed: SealedRequest) -> Application | Query:
-        self._check_time(active, sealed)
-        if sealed.message_type is MessageType.CERT_POLL:
-            return Query(sealed, None, None)
-        content, password = self._open(active, sealed)
+    def unlock(self, active: ActiveIntegration, locked: Locked, passwords: Sequence[bytes]) -> Application | Query:
+        """Blocking. The same for a locked request, by the first two of these passwords (R50)."""
+        sealed = locked.sealed
+        with _addressed(sealed):
+            if sealed.envelope is None or not isinstance(sealed.envelope.recipient, PasswordWrappedKey):
+                raise Fault("a request without a password recipient was to be unlocked")
+            content, password = self._open_with_password(active, sealed, sealed.envelope.recipient, passwords)
+            return self._understood(active, sealed, content, password)
+
+    def _understood(
+        self,
+        active: ActiveIntegration,
+        sealed: SealedRequest,
+        content: CertificationRequest | IssuerAndSerialNumber,
+        password: bytes | None,
+    ) -> Application | Query:
         if isinstance(content, IssuerAndSerialNumber):
             return Query(sealed, content, password)
         return self._apply(active, sealed, content)
@@ -115,23 +143,16 @@ class Reader:
         if abs((sealed.signing_time - self._clock()).total_seconds()) > window:
             raise Refusal(Reason.TIME, f"signingTime {sealed.signing_time.isoformat()} is more than {window} s off")
 
-    def _open(
-        self, active: ActiveIntegration, sealed: SealedRequest
-    ) -> tuple[CertificationRequest | IssuerAndSerialNumber, bytes | None]:
-        envelope = sealed.envelope
-        if envelope is None:
-            raise Refusal(Reason.STRUCTURE, "message has no envelope")
-        sha1 = active.options.allow_sha1
-        if not isinstance(envelope.recipient, PasswordWrappedKey):
-            return open_request(sealed, self._ra.unwrap(envelope.recipient), allow_sha1=sha1), None
-        return self._open_with_password(active, sealed, envelope.recipient)
-
     def _open_with_password(
-        self, active: ActiveIntegration, sealed: SealedRequest, recipient: PasswordWrappedKey
+        self,
+        active: ActiveIntegration,
+        sealed: SealedRequest,
+        recipient: PasswordWrappedKey,
+        passwords: Sequence[bytes],
     ) -> tuple[CertificationRequest | IssuerAndSerialNumber, bytes | None]:
-        """Tries the integration's at most two secrets (R50); the one that opens is the one the client knows."""
+        """Tries at most two candidates (R50); the one that opens is the one the client knows."""
         refused: Refusal | None = None
-        for password in (*tuple(active.judge().reveal(""))[:2], None)[:2]:
+        for password in (*passwords[:2], None)[:2]:
             key = unwrap_password(recipient, () if password is None else (password,))
             try:
                 return open_request(sealed, key, allow_sha1=active.options.allow_sha1), password
@@ -164,6 +185,26 @@ class Reader:
         prepared = self._authority.prepare(order)
         replaces = None if entry is None else entry.id
         return Application(sealed, request, encryption, None, renewed, order, prepared, replaces)
+
+
+@contextmanager
+def _addressed(sealed: SealedRequest) -> Iterator[None]:
+    """Every refusal from here on can be answered with a CertRep."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reply_to is None:
+            refusal.reply_to = sealed.reply_to
+        raise
+
+
+def password_hint(sealed: SealedRequest, reference: str = "") -> PasswordHint:
+    """What is known about a client before its request is opened; a subject that is no name tells nothing."""
+    try:
+        subject = canonical_name(sealed.signer.subject)
+    except Malformed:
+        subject = ""
+    return PasswordHint(sealed.reply_to.transaction_id, subject, reference)
 
 
 def application_encryption(sealed: SealedRequest, request: CertificationRequest) -> ReplyEncryption:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scep_server.audit import RefusalCoalescer
-from scep_server.enrollment.limiter import SourceLimiter
+from scep_server.enrollment.limiter import SourceLimiter, TokenBuckets
 from scep_server.errors import Malformed, Refusal, TooManyAttempts
 from scep_server.interfaces import Issuances
 from scep_server.metrics import Metrics
@@ -27,6 +27,10 @@ class Limits:
 
     guesses: SourceLimiter = field(default_factory=SourceLimiter)
     queries: SourceLimiter = field(default_factory=lambda: SourceLimiter(QUERIES_PER_MINUTE))
+    passwords: SourceLimiter = field(default_factory=SourceLimiter)
+    """Wrong passwords of those who fetch challenges."""
+    tokens: TokenBuckets = field(default_factory=TokenBuckets)
+    """What one credential may do in a minute, such as minting."""
 
 
 class Refusals:

@@ -9,7 +9,7 @@ from typing import Protocol
 from scep_server.codec.capabilities import ca_caps
 from scep_server.errors import Fault
 from scep_server.interfaces import ChallengePlugin
-from scep_server.types import Allowed, Cipher, Digest, Integration, IntegrationOptions, MessageType
+from scep_server.types import Allowed, Cipher, Digest, Integration, IntegrationOptions, MessageType, PasswordHint
 
 ALWAYS_TYPES = frozenset({MessageType.PKCS_REQ, MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL})
 ALWAYS_DIGESTS = frozenset({Digest.SHA256, Digest.SHA384, Digest.SHA512})
@@ -30,9 +30,11 @@ class Judge(ChallengePlugin, Protocol):
 
     confirm_blocks_release: bool
     """True when confirm() must succeed before a certificate leaves."""
+    takes_notices: bool
+    """True when the plugin is told afterwards what became of its yes."""
 
-    def reveal(self, hint: str) -> Sequence[bytes]:
-        """Candidate passwords for password recipients, newest first; empty when the plugin cannot recover any."""
+    async def reveal(self, hint: PasswordHint) -> Sequence[bytes]:
+        """Candidate passwords for password recipients, the likelier first; empty when the plugin knows of none."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -9,25 +10,29 @@ from scep_server.codec.capabilities import ca_certs
 from scep_server.enrollment.answers import Answers
 from scep_server.enrollment.authorization import Authorization, authorise
 from scep_server.enrollment.issuing import Candidate, Issuing, new_candidate
+from scep_server.enrollment.notices import notice_of_attempt
 from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.queries import CrlSource, polled_entry, queried_certificate, queried_crl
-from scep_server.enrollment.reading import Application, Query, Reader, query_encryption
+from scep_server.enrollment.reading import Application, Locked, Query, Reader, password_hint, query_encryption
 from scep_server.enrollment.refusals import Refusals
 from scep_server.enrollment.registry import ActiveIntegration, Registry
 from scep_server.enrollment.retransmission import resumes
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, Malformed, Reason, Refusal
-from scep_server.interfaces import CertificateAuthority, Issuances, Opened
+from scep_server.interfaces import CertificateAuthority, Challenges, Issuances, Opened
 from scep_server.metrics import Metrics
+from scep_server.policy.bindings import check_binding
 from scep_server.types import (
     Attempt,
     Entry,
     EntryState,
+    Grant,
     IssueOrder,
     MessageType,
     Prepared,
     ReplyEncryption,
     ReplyTo,
+    SealedRequest,
     Source,
 )
 
@@ -48,6 +53,7 @@ class Enrollment:
         refusals: Refusals,
         stored: StoredRequests,
         ledger: Issuances,
+        challenges: Challenges,
         authority: CertificateAuthority,
         crls: CrlSource,
         crl_shards: int,
@@ -63,6 +69,8 @@ class Enrollment:
         self._refusals = refusals
         self._stored = stored
         self._ledger = ledger
+        self._challenges = challenges
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._authority = authority
         self._issuer_subject = authority.chain()[0].subject
         self._crls = crls
@@ -98,6 +106,8 @@ class Enrollment:
         received_at = self._clock()
         try:
             read = await self._run(lambda: self._reader.read(active, message))
+            if isinstance(read, Locked):
+                read = await self._unlocked(active, read)
             if isinstance(read, Query):
                 return await self._query(active, read, source, received_at)
             return await self._enrol(active, read, source, received_at)
@@ -106,6 +116,14 @@ class Enrollment:
             raise
         except Refusal as refusal:
             return await self._refuse(active.name, source, refusal)
+
+    async def _unlocked(self, active: ActiveIntegration, locked: Locked) -> Application | Query:
+        try:
+            passwords = await active.judge().reveal(locked.hint)
+        except Refusal as refusal:
+            refusal.reply_to = refusal.reply_to or locked.sealed.reply_to
+            raise
+        return await self._run(lambda: self._reader.unlock(active, locked, passwords))
 
     async def _refuse(self, integration: str, source: Source, refusal: Refusal) -> bytes:
         await self._refusals.refuse(integration, source, refusal)
@@ -135,15 +153,35 @@ class Enrollment:
         attempt = candidate.attempt()
         authorization = await authorise(active, attempt, read.renewed)
         try:
+            check_binding(read.order, authorization.grant.binding)
             opened = await self._opened(candidate, authorization, read.order, read.prepared, read)
         except Refusal as refusal:
-            await active.judge().report_failure(attempt, refusal)
+            await self._failed(active, attempt, refusal)
             raise
+        if not opened.existing:
+            self._spent(active.name, authorization.grant)
         reply_to, encryption = read.sealed.reply_to, read.encryption
         if opened.intent is None:
             return await self._answer(active, opened.entry, candidate.attempt, encryption, reply_to)
         pack = self._packing(active, reply_to, encryption)
         return await self._issuing.finish(active, opened.entry, opened.intent, candidate.attempt, pack)
+
+    async def _failed(self, active: ActiveIntegration, attempt: Attempt, refusal: Refusal) -> None:
+        """The plugin said yes and learns that nothing came of it; neither way changes the answer."""
+        await active.judge().report_failure(attempt, refusal)
+        notices = notice_of_attempt(active, attempt, self._clock(), refusal.reason.code)
+        if notices:
+            await self._ledger.record((), notices)
+
+    def _spent(self, integration: str, grant: Grant) -> None:
+        """Count it, and let the store of unspent challenges forget it in its own time: the ledger has decided."""
+        if not grant.consumes:
+            return
+        self._metrics.challenges.inc("spent", len(grant.consumes))
+        if grant.uses == 1:
+            task = asyncio.create_task(self._challenges.forget(integration, grant.consumes))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
 
     async def _opened(
         self,
@@ -194,11 +232,23 @@ class Enrollment:
 
     async def _poll(self, active: ActiveIntegration, query: Query, source: Source, received_at: datetime) -> bytes:
         entry = await self._run(lambda: polled_entry(self._ledger, active, query.sealed, received_at))
-        passwords = () if query.sealed.signer.can_encrypt else active.judge().reveal(entry.reference)
-        encryption = query_encryption(query.sealed, passwords[0] if passwords else None)
+        encryption = query_encryption(query.sealed, await self._poll_password(active, query.sealed, entry))
         return await self._answer(
             active, entry, lambda: self._stored.attempt(entry, source), encryption, query.sealed.reply_to
         )
+
+    async def _poll_password(self, active: ActiveIntegration, sealed: SealedRequest, entry: Entry) -> bytes | None:
+        """What the reply to a poll is encrypted under for a key that cannot decrypt: the challenge of its request,
+        while that is kept, otherwise what the plugin recalls.
+        """
+        if sealed.signer.can_encrypt:
+            return None
+        if entry.state in {EntryState.PENDING, EntryState.INTENDED}:
+            challenge = (await self._run(lambda: self._stored.open(entry))).challenge
+            if challenge:
+                return challenge.encode()
+        passwords = await active.judge().reveal(password_hint(sealed, entry.reference))
+        return passwords[0] if passwords else None
 
     def _look_up(self, active: ActiveIntegration, query: Query) -> bytes:
         asked = query.content

@@ -238,6 +238,10 @@ class Host(Protocol):
     outbound: Outbound
     clock: Callable[[], datetime]
 
+    def enabled(self) -> bool:
+        """False while the operator has switched the integration off."""
+        ...
+
     def issuer(self) -> Sequence[Certificate]:
         """Issuing CA first, root last; public certificates only."""
         ...

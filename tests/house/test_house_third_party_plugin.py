@@ -74,4 +74,4 @@ def test_without_the_package_there_is_no_such_challenge(site: tuple[ScepServer, 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONPATH")
         refused = site[0].run("integration", "add", "more", "--challenge", "badge", check=False)
-    assert "no challenge plugin is named 'badge'; installed: static" in refused.stderr
+    assert "no challenge plugin is named 'badge'; installed: dynamic" in refused.stderr

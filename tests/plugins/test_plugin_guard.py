@@ -9,7 +9,15 @@ import pytest
 
 from scep_server import plugins
 from scep_server.errors import ConfigurationError, Fault, Reason, Refusal
-from scep_server.types import Attempt, CertificationRequest, Grant, MessageType, Source
+from scep_server.types import (
+    Attempt,
+    CertificationRequest,
+    Grant,
+    HttpRequest,
+    MessageType,
+    PasswordHint,
+    Source,
+)
 
 REQUEST = CertificationRequest(b"", b"", b"", b"", None, None, (), "")  # type: ignore[arg-type]
 ATTEMPT = Attempt("corp", "tid", MessageType.PKCS_REQ, REQUEST, Source("192.0.2.1"), datetime.now(UTC))
@@ -92,8 +100,85 @@ async def test_report_failure_never_changes_the_answer() -> None:
     assert told == ["told"]
 
 
-def test_a_plugin_without_a_recoverable_secret_reveals_nothing() -> None:
-    assert plugins.GuardedPlugin("s", Stranger(answers_true)).reveal("") == ()
+async def test_a_plugin_without_a_recoverable_secret_reveals_nothing() -> None:
+    assert await plugins.GuardedPlugin("s", Stranger(answers_true)).reveal(PasswordHint()) == ()
+
+
+class Able(Stranger):
+    """A stranger with every ability beside judging; each does what the test tells it."""
+
+    pull_seconds = 60.0
+
+    async def mint(self, orders, requester):
+        return await self._behaviour()
+
+    async def check(self):
+        return await self._behaviour()
+
+    async def reveal(self, hint):
+        return await self._behaviour()
+
+    async def notified(self, notice):
+        await self._behaviour()
+
+    async def revocation_requests(self):
+        return await self._behaviour()
+
+    async def revocations_done(self, results):
+        await self._behaviour()
+
+    def routes(self):
+        return {"/scep/{integration}/door": lambda request: self._behaviour()}
+
+
+REQUEST_TO_DOOR = HttpRequest("GET", "", "", {}, b"", Source("192.0.2.1"), confidential=True)
+CALLS = {
+    "mint": lambda plugin: plugin.mint((), "test"),
+    "check": lambda plugin: plugin.check(),
+    "reveal": lambda plugin: plugin.reveal(PasswordHint()),
+    "notified": lambda plugin: plugin.notified(None),
+    "revocation_requests": lambda plugin: plugin.revocation_requests(),
+    "revocations_done": lambda plugin: plugin.revocations_done(()),
+    "route": lambda plugin: plugin.route("/scep/{integration}/door")(REQUEST_TO_DOOR),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_ability_is_guarded(call: str) -> None:
+    with pytest.raises(Fault) as fault:
+        await CALLS[call](plugins.GuardedPlugin("stranger", Able(raises_stranger)))
+    assert "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize("call", ["mint", "check", "revocation_requests"])
+async def test_an_ability_that_is_not_there_is_said_so(call: str) -> None:
+    with pytest.raises(ConfigurationError, match="stranger"):
+        await CALLS[call](plugins.GuardedPlugin("stranger", Stranger(raises_stranger)))
+
+
+async def test_on_the_road_only_a_refusal_or_a_fault_comes_out() -> None:
+    async def misconfigured() -> Grant:
+        raise ConfigurationError("the password is hunter2")
+
+    guarded = plugins.GuardedPlugin("stranger", Able(misconfigured))
+    with pytest.raises(Fault, match="ConfigurationError") as fault:
+        await guarded.redeem(ATTEMPT)
+    assert "hunter2" not in str(fault.value)
+    with pytest.raises(ConfigurationError):
+        await guarded.mint((), "an operator, who is to read it")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["/scep/default/door", "/scep/{integration}/", "/scep/{integration}/Door", "/admin/{integration}", "/webhooks/x"],
+)
+def test_a_route_that_is_not_served_is_refused_at_once(template: str) -> None:
+    class Elsewhere(Stranger):
+        def routes(self):
+            return {template: None}
+
+    with pytest.raises(ConfigurationError, match="not served"):
+        plugins.GuardedPlugin("stranger", Elsewhere(answers_true))
 
 
 def test_ours_is_found_by_entry_point_and_an_unknown_one_is_named() -> None:

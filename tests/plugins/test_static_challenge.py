@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -9,9 +10,19 @@ import pytest
 from challenge_plugins.static import ALPHABET, PLUGIN, StaticChallenge
 from scep_server.errors import ConfigurationError, Reason, Refusal
 from scep_server.keyfile import SecretKeyFile
-from scep_server.types import Attempt, CertificationRequest, MessageType, Source
+from scep_server.types import Attempt, CertificationRequest, MessageType, PasswordHint, Source
 
 KEYS = SecretKeyFile(b"k" * 32)
+
+
+@dataclass(frozen=True)
+class KeysOnly:
+    """What the static challenge asks of its host."""
+
+    keys: SecretKeyFile = KEYS
+
+
+HOST = KeysOnly()
 
 
 def attempt(challenge: str | None) -> Attempt:
@@ -21,7 +32,7 @@ def attempt(challenge: str | None) -> Attempt:
 
 def made(**options: str) -> tuple[StaticChallenge, dict, str]:
     settings, shown = PLUGIN.create("corp", options, KEYS)
-    return PLUGIN.load("corp", settings, KEYS), dict(settings), shown["challenge"]
+    return PLUGIN.load("corp", settings, HOST), dict(settings), shown["challenge"]
 
 
 async def test_generated_secret_opens_and_nothing_else_does() -> None:
@@ -62,17 +73,17 @@ async def test_two_secrets_are_valid_during_a_rotation_and_never_three() -> None
     _, settings, first = made()
     settings, shown = PLUGIN.rotate("corp", settings, {}, KEYS)
     second = shown["challenge"]
-    both = PLUGIN.load("corp", settings, KEYS)
+    both = PLUGIN.load("corp", settings, HOST)
     references = {(await both.redeem(attempt(secret))).reference for secret in (first, second)}
     assert len(references) == 2
     settings, shown = PLUGIN.rotate("corp", settings, {}, KEYS)
-    third = PLUGIN.load("corp", settings, KEYS)
+    third = PLUGIN.load("corp", settings, HOST)
     await third.redeem(attempt(second))
     with pytest.raises(Refusal):
         await third.redeem(attempt(first))
     settings, _ = PLUGIN.rotate("corp", settings, {"drop_old": "yes"}, KEYS)
     with pytest.raises(Refusal):
-        await PLUGIN.load("corp", settings, KEYS).redeem(attempt(shown["challenge"]))
+        await PLUGIN.load("corp", settings, HOST).redeem(attempt(shown["challenge"]))
 
 
 def test_settings_hold_no_secret_in_clear_and_open_only_for_their_integration() -> None:
@@ -81,18 +92,18 @@ def test_settings_hold_no_secret_in_clear_and_open_only_for_their_integration() 
     assert PLUGIN.shown("corp", settings, KEYS) == {"challenge": secret}
     for integration, keys in (("other", KEYS), ("corp", SecretKeyFile(b"o" * 32))):
         with pytest.raises(ConfigurationError, match="key file"):
-            PLUGIN.load(integration, settings, keys)
+            PLUGIN.load(integration, settings, KeysOnly(keys))
 
 
 def test_settings_without_a_secret_authorise_nobody() -> None:
     with pytest.raises(ConfigurationError, match="rotate-secret"):
-        PLUGIN.load("corp", {}, KEYS)
+        PLUGIN.load("corp", {}, HOST)
 
 
-def test_reveal_names_the_secret_that_was_used() -> None:
+async def test_reveal_names_the_secret_that_was_used() -> None:
     _, settings, first = made()
     settings, shown = PLUGIN.rotate("corp", settings, {}, KEYS)
-    plugin = PLUGIN.load("corp", settings, KEYS)
+    plugin = PLUGIN.load("corp", settings, HOST)
     older = settings["secrets"][1]["id"]
-    assert plugin.reveal(older) == (first.encode(),)
-    assert plugin.reveal("") == (shown["challenge"].encode(), first.encode())
+    assert await plugin.reveal(PasswordHint(reference=older)) == (first.encode(),)
+    assert await plugin.reveal(PasswordHint()) == (shown["challenge"].encode(), first.encode())

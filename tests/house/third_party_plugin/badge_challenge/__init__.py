@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scep_server.errors import ConfigurationError, Reason, Refusal
-from scep_server.interfaces import KeyFile
+from scep_server.interfaces import Host, KeyFile
 from scep_server.types import Attempt, Certificate, Grant
 
 
@@ -57,9 +57,9 @@ class BadgeFactory:
         """The list is not shown."""
         return {}
 
-    def load(self, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> BadgeChallenge:
+    def load(self, integration: str, settings: Mapping[str, Any], host: Host) -> BadgeChallenge:
         """The live plugin."""
-        return BadgeChallenge(json.loads(keys.decrypt(settings["badges"], f"{integration}/badges")))
+        return BadgeChallenge(json.loads(host.keys.decrypt(settings["badges"], f"{integration}/badges")))
 
 
 PLUGIN = BadgeFactory()

@@ -1,0 +1,104 @@
+"""What the house offers its challenge plugins (interfaces.Host), made from one process's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scep_server import plugins
+from scep_server.enrollment.refusals import Limits
+from scep_server.errors import TooManyAttempts
+from scep_server.interfaces import Challenges, KeyFile, Outbound
+from scep_server.metrics import Metrics
+from scep_server.policy.bindings import canonical_subject
+from scep_server.types import Certificate, Event, Integration, OpenChallenge, Source
+
+Record = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Shared by the plugins of all integrations of a process."""
+
+    public_url: str
+    keys: KeyFile
+    challenges: Challenges
+    outbound: Outbound
+    clock: Callable[[], datetime]
+    metrics: Metrics
+    limits: Limits
+    issuer: Callable[[], Sequence[Certificate]]
+    record: Record
+
+    def load(self, integration: Integration) -> plugins.GuardedPlugin:
+        """The live plugin of an integration. ConfigurationError when its settings cannot be used."""
+        host = IntegrationHost(self, integration)
+        return plugins.load(integration.challenge, integration.name, integration.settings, host)
+
+
+class IntegrationHost:
+    """The house as one integration's plugin sees it."""
+
+    def __init__(self, house: House, integration: Integration) -> None:
+        self._house = house
+        self._plugin = integration.challenge
+        self._enabled = integration.enabled
+        self.integration = integration.name
+        self.public_url = house.public_url
+        self.keys = house.keys
+        self.challenges: Challenges = CountedChallenges(house.challenges, house.metrics)
+        self.outbound = house.outbound
+        self.clock = house.clock
+
+    def enabled(self) -> bool:
+        """False while the operator has switched the integration off: a change loads the plugin anew."""
+        return self._enabled
+
+    def issuer(self) -> Sequence[Certificate]:
+        """Issuing CA first, root last."""
+        return self._house.issuer()
+
+    def canonical_subject(self, text: str) -> str:
+        """One text for all spellings of a name. ValueError when it is none."""
+        return canonical_subject(text)
+
+    def count(self, event: str, amount: int = 1) -> None:
+        """Count one of the plugin's declared events."""
+        self._house.metrics.plugin_event(self._plugin, event, amount)
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Audit."""
+        await self._house.record(events)
+
+    def throttle(self, what: str, per_minute: int) -> None:
+        """TooManyAttempts when no token of `what` is left."""
+        wait = self._house.limits.tokens.take(f"{self.integration}/{what}", per_minute, self.clock())
+        if wait is not None:
+            raise TooManyAttempts(wait)
+
+    def wrong_password(self, source: Source) -> None:
+        """TooManyAttempts from the sixth wrong password of a source within a minute on."""
+        limiter, now = self._house.limits.passwords, self.clock()
+        wait = limiter.retry_after(source.address, now)
+        if wait is not None:
+            raise TooManyAttempts(wait)
+        limiter.count(source.address, now)
+
+
+class CountedChallenges:
+    """Unspent challenges, each minted one counted."""
+
+    def __init__(self, inner: Challenges, metrics: Metrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self.find = inner.find
+        self.sealed = inner.sealed
+        self.unspent = inner.unspent
+        self.forget = inner.forget
+        self.expire = inner.expire
+
+    async def put(self, challenges: Sequence[OpenChallenge], ceiling: int | None, events: Sequence[Event]) -> None:
+        """Keep and count them."""
+        await self._inner.put(challenges, ceiling, events)
+        self._metrics.challenges.inc("minted", len(challenges))

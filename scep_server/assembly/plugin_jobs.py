@@ -1,0 +1,125 @@
+"""Background work of integrations: pulled revocations, plugins' own jobs, the outbox. One process at a time runs each.
+
+Every process's first worker looks each second; two leases in the ledger decide. `due:` is held until the next run is
+wanted, so that the pace is kept by all processes together; `run:` is held while the work lasts, which a command that
+does the same work by hand takes as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from scep_server.errors import ConfigurationError, ScepServerError
+from scep_server.interfaces import Leases
+
+log = logging.getLogger(__name__)
+
+RUN_SECONDS: Final = 600.0
+"""A run's lease; work that takes longer may be begun by another process too, so every job is repeatable."""
+
+
+def holder() -> str:
+    """A name for this process, unlike any other's."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something to do every so many seconds."""
+
+    name: str
+    """Unique: integration and job."""
+    seconds: float
+    run: Callable[[], Awaitable[object]]
+
+
+class PluginJobs:
+    """Starts what is due. Each run is a task of its own, so that a slow service holds up nobody else's work."""
+
+    def __init__(
+        self, leases: Leases, wanted: Callable[[], Sequence[Work]], clock: Callable[[], datetime], name: str
+    ) -> None:
+        self._leases = leases
+        self._wanted = wanted
+        self._clock = clock
+        self._holder = name
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._next: dict[str, datetime] = {}
+        self._failing: set[str] = set()
+
+    async def look(self) -> None:
+        """Start what is due and not running here."""
+        now = self._clock()
+        wanted = {work.name: work for work in self._wanted()}
+        for name in [name for name in self._next if name not in wanted]:
+            del self._next[name]
+        for work in wanted.values():
+            if work.name in self._running or self._next.get(work.name, now) > now:
+                continue
+            self._next[work.name] = now + timedelta(seconds=work.seconds)
+            task = asyncio.create_task(self._once(work), name=work.name)
+            self._running[work.name] = task
+            task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """End what is running: every job can be repeated."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.pop(task.get_name(), None)
+
+    async def _once(self, work: Work) -> None:
+        now = self._clock()
+        try:
+            # A second less than the pace: the holder itself comes back in time.
+            until = now + timedelta(seconds=max(1.0, work.seconds - 1.0))
+            if not await self._leases.lease(f"due:{work.name}", self._holder, now, until):
+                return
+            async with exclusive(self._leases, work.name, self._holder, self._clock) as mine:
+                if mine:
+                    await work.run()
+        except ScepServerError as error:
+            self._complain(work.name, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one job must not silence the others
+            self._complain(work.name, f"{type(error).__name__} (a bug)")
+        else:
+            if work.name in self._failing:
+                self._failing.discard(work.name)
+                log.info("%s works again", work.name)
+
+    def _complain(self, name: str, text: str) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            log.error("%s failed and will be tried again: %s", name, text)
+
+
+@asynccontextmanager
+async def exclusive(leases: Leases, name: str, holding: str, clock: Callable[[], datetime]) -> AsyncIterator[bool]:
+    """True inside while no other process does this work; False when one does."""
+    now = clock()
+    mine = await leases.lease(f"run:{name}", holding, now, now + timedelta(seconds=RUN_SECONDS))
+    try:
+        yield mine
+    finally:
+        if mine:
+            await leases.end_lease(f"run:{name}", holding)
+
+
+async def by_hand(leases: Leases, work: Work, clock: Callable[[], datetime]) -> object:
+    """The same work, once, for a command. ConfigurationError when another process is at it."""
+    async with exclusive(leases, work.name, holder(), clock) as mine:
+        if not mine:
+            raise ConfigurationError(f"another process is doing this now ({work.name}); try again in a minute")
+        return await work.run()

@@ -1,0 +1,92 @@
+"""The outbox: tells plugins what became of their yes, at least once, and never in the way of a reply (F22)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from scep_server.errors import Refusal, ScepServerError
+from scep_server.interfaces import Notices
+from scep_server.metrics import Metrics
+from scep_server.types import Event, Notice
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 100
+GIVE_UP: Final = timedelta(days=3)
+FIRST_WAIT: Final = timedelta(seconds=10)
+LONGEST_WAIT: Final = timedelta(hours=1)
+
+
+class Told(Protocol):
+    """A plugin that takes notices, behind its guard."""
+
+    async def notified(self, notice: Notice) -> None:
+        """Returns when it took the notice."""
+        ...
+
+
+Find = Callable[[str], Told | None]
+"""Integration name to its plugin. LookupError: the integration is gone. None: it cannot be loaded now."""
+
+
+class Outbox:
+    """Tells what is due. One process at a time runs it."""
+
+    def __init__(self, ledger: Notices, find: Find, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._find = find
+        self._metrics = metrics
+        self._clock = clock
+
+    async def run(self) -> int:
+        """One pass over the due notices, oldest first; how many were taken. LedgerUnavailable ends it."""
+        told = 0
+        for notice in await asyncio.to_thread(self._ledger.due_notices, self._clock(), BATCH):
+            told += await self._tell(notice)
+        return told
+
+    async def _tell(self, notice: Notice) -> bool:
+        try:
+            plugin = self._find(notice.integration)
+        except LookupError:
+            await self._drop(notice, "the integration was deleted")
+            return False
+        try:
+            if plugin is None:
+                await self._later(notice)
+                return False
+            await plugin.notified(notice)
+        except Refusal as refusal:
+            await self._drop(notice, refusal.detail or refusal.reason.code)
+            return False
+        except ScepServerError as error:
+            log.warning("notice %s to integration %s was not taken: %s", notice.id, notice.integration, error)
+            await self._later(notice)
+            return False
+        await self._ledger.notice_told(notice.id, ())
+        self._metrics.notices.inc("told")
+        return True
+
+    async def _later(self, notice: Notice) -> None:
+        now = self._clock()
+        if now - notice.at > GIVE_UP:
+            await self._drop(notice, "not taken within three days")
+            return
+        wait = min(FIRST_WAIT * 2 ** min(notice.tries, 20), LONGEST_WAIT)
+        await self._ledger.notice_later(notice.id, now + wait)
+        self._metrics.notices.inc("later")
+
+    async def _drop(self, notice: Notice, why: str) -> None:
+        event = Event(
+            kind="notice.dropped",
+            at=self._clock(),
+            integration=notice.integration,
+            entry_id=notice.entry_id,
+            detail={"notice": notice.id, "kind": notice.kind.value, "why": why},
+        )
+        await self._ledger.notice_told(notice.id, (event,))
+        self._metrics.notices.inc("dropped")
