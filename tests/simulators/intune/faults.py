@@ -78,7 +78,7 @@ class Fault:
 
     @classmethod
     def cut(cls, *, effect: bool = False) -> Fault:
-        """The connection ends before a byte of the answer."""
+        """The connection ends before a byte of the answer. Plan two for a client that repeats a GET by itself."""
         return cls("cut", effect=effect)
 
     @classmethod

@@ -44,7 +44,8 @@ class Call:
     """Body bytes written, for the oversized fault."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"body": self.body.decode("utf-8", "replace")}
+        answer = self.answer.decode("utf-8", "replace") if isinstance(self.answer, bytes) else self.answer
+        return asdict(self) | {"body": self.body.decode("utf-8", "replace"), "answer": answer}
 
 
 class Recorder:
@@ -101,6 +102,11 @@ class Recorder:
     def forget(self) -> None:
         """Drop all calls; request ids stay used."""
         self._calls.clear()
+
+
+def without_token(answer: Any) -> Any:
+    """An answer as it may be kept."""
+    return answer | {"access_token": HIDDEN} if isinstance(answer, dict) and "access_token" in answer else answer
 
 
 def redacted(request: web.Request) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tests.simulators.intune.exchange import Answer, Exchange, Gate, Operation, 
 from tests.simulators.intune.faults import Planned
 from tests.simulators.intune.graph import Graph
 from tests.simulators.intune.listeners import Listeners
+from tests.simulators.intune.recorder import without_token
 from tests.simulators.intune.replies import READABLE, cut, shaped, write
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _handler(simulator: IntuneSimulator, listeners: Listeners, operation: Operat
         listening = request.transport is not None and not request.transport.is_closing()
         operation.settle(exchange, answer if readable and listening else None)
         if readable and listening:
-            call.status, call.answer = answer.status, answer.body
+            call.status, call.answer = answer.status, without_token(answer.body)
         return await write(request, answer, exchange.fault, call)
 
     return handle

@@ -3,6 +3,9 @@
 The names start with the section of the facts they restate: 1.1 tokens, 1.2 discovery, 1.3 validation calls,
 1.4 codes, 1.5 revocation calls.
 
+Takes: a request, or its parsed body. Gives: violations, one text each, empty when the request is as documented.
+May touch: nothing.
+
 1.1-method          configuration is fetched by GET, tokens are asked for by POST
 1.1-form            the token request is one urlencoded form: grant_type=client_credentials, client_id, scope, each once
 1.1-fields          no other form fields than these, the credential and client_info
