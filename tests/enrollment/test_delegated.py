@@ -1,0 +1,286 @@
+"""The road with a plugin that must confirm, that binds names, and that is told afterwards what became of its yes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography.x509 import ReasonFlags
+
+from scep_server import plugins
+from scep_server.assembly.plugin_jobs import Work, by_hand
+from scep_server.assembly.site import utc_now
+from scep_server.enrollment.reconcile import reconcile
+from scep_server.enrollment.registry import activate
+from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal
+from scep_server.status import Outbox, Pulling
+from scep_server.types import (
+    Attempt,
+    Certificate,
+    EntryState,
+    Grant,
+    NameBinding,
+    Notice,
+    RevocationOutcome,
+    RevocationRequest,
+    RevocationResult,
+)
+from tests.e2e.identities import Device, rsa_key
+from tests.enrollment.conftest import Walk
+
+
+@dataclasses.dataclass
+class Judge:
+    """Somebody's plugin; the test says what each verb does, and reads what it was told."""
+
+    confirm_blocks_release: bool = True
+    pull_seconds: float = 60.0
+    grant: Grant = dataclasses.field(default_factory=Grant)
+    at_confirm: Exception | None = None
+    at_notice: Exception | None = None
+    confirmed: list[int] = dataclasses.field(default_factory=list)
+    failures: list[Reason] = dataclasses.field(default_factory=list)
+    told: list[Notice] = dataclasses.field(default_factory=list)
+    waiting: list[RevocationRequest] = dataclasses.field(default_factory=list)
+    answered: list[RevocationResult] = dataclasses.field(default_factory=list)
+    seen: list[bytes] = dataclasses.field(default_factory=list)
+
+    async def redeem(self, attempt: Attempt) -> Grant:
+        self.seen.append(attempt.request.der)
+        return self.grant
+
+    async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
+        self.seen.append(attempt.request.der)
+        if self.at_confirm is not None:
+            raise self.at_confirm
+        self.confirmed.append(certificate.serial)
+
+    async def report_failure(self, attempt: Attempt, refusal: Refusal) -> None:
+        self.failures.append(refusal.reason)
+
+    async def notified(self, notice: Notice) -> None:
+        if self.at_notice is not None:
+            raise self.at_notice
+        self.told.append(notice)
+
+    async def revocation_requests(self) -> Sequence[RevocationRequest]:
+        return [one for one in self.waiting if one.context not in {done.request.context for done in self.answered}]
+
+    async def revocations_done(self, results: Sequence[RevocationResult]) -> None:
+        self.answered += results
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device.named(f"device-{uuid.uuid4()}", rsa_key(1))
+
+
+def judged(walk: Walk, judge: Judge) -> plugins.GuardedPlugin:
+    """From now on the integration `default` is this plugin's."""
+    integration = walk.site.integrations.show("default")
+    guarded = plugins.GuardedPlugin("judge", judge)
+    walk.site.registry.replace({"default": activate(integration, guarded)})
+    return guarded
+
+
+def entry_of(walk: Walk):
+    (entry,) = walk.site.ledger.entries()
+    return entry
+
+
+async def reconciled(walk: Walk, after: timedelta = timedelta()):
+    site = walk.site
+
+    def later() -> datetime:
+        return utc_now() + after
+
+    return await reconcile(site.ledger, site.registry, site.issuing, site.stored, later)
+
+
+async def test_nothing_leaves_before_the_plugin_confirmed(walk: Walk, device: Device) -> None:
+    judge = Judge(at_confirm=PluginFault("not reached"))
+    judged(walk, judge)
+    body = walk.request(device, "t-1")
+    with pytest.raises(Fault):
+        await walk.send(body)
+    assert entry_of(walk).state is EntryState.SIGNED
+    judge.at_confirm = None
+    certificate = (await walk.send(body)).certificate(device)
+    assert judge.confirmed == [certificate.serial_number] == [entry_of(walk).serial]
+    # Both questions were about the very bytes that came out of the envelope, the second from the ledger.
+    assert len(set(judge.seen)) == 1
+    assert len(judge.seen) == 3
+    assert judge.failures == []
+
+
+async def test_a_no_at_the_confirmation_revokes(walk: Walk, device: Device) -> None:
+    judge = Judge(at_confirm=Refusal(Reason.DENIED, "ScepProfileNoLongerTargetedToTheClient"))
+    judged(walk, judge)
+    body = walk.request(device, "t-1")
+    assert (await walk.send(body)).status == "FAILURE"
+    entry = entry_of(walk)
+    assert (entry.state, entry.revocation_reason) == (EntryState.REVOKED, ReasonFlags.cessation_of_operation)
+    assert judge.failures == [Reason.DENIED]
+    judge.at_confirm = None
+    assert (await walk.send(body)).status == "FAILURE"
+    issuer = walk.site.ca.authority.issuer_id
+    assert [one.serial for one in walk.site.ledger.revoked(issuer, 0, utc_now())] == [entry.serial]
+
+
+async def test_a_confirmation_that_never_comes_revokes_after_the_window(walk: Walk, device: Device) -> None:
+    judge = Judge(at_confirm=PluginFault("not reached"))
+    judged(walk, judge)
+    with pytest.raises(Fault):
+        await walk.send(walk.request(device, "t-1"))
+    early = await reconciled(walk)
+    assert (early.left, early.withdrawn) == (1, 0)
+    assert entry_of(walk).state is EntryState.SIGNED
+    late = await reconciled(walk, timedelta(hours=2))
+    assert (late.left, late.withdrawn) == (0, 1)
+    assert entry_of(walk).state is EntryState.REVOKED
+    assert judge.failures == [Reason.UNCONFIRMED]
+
+
+async def test_a_confirmation_that_comes_late_releases(walk: Walk, device: Device) -> None:
+    judge = Judge(at_confirm=PluginFault("not reached"))
+    judged(walk, judge)
+    body = walk.request(device, "t-1")
+    with pytest.raises(Fault):
+        await walk.send(body)
+    judge.at_confirm = None
+    assert (await reconciled(walk)).released == 1
+    assert (await walk.send(body)).certificate(device).serial_number == entry_of(walk).serial
+
+
+async def test_a_deleted_integration_leaves_no_certificate_standing(walk: Walk, device: Device) -> None:
+    judged(walk, Judge(at_confirm=PluginFault("not reached")))
+    with pytest.raises(Fault):
+        await walk.send(walk.request(device, "t-1"))
+    walk.site.registry.replace({})
+    assert (await reconciled(walk, timedelta(hours=2))).withdrawn == 1
+    assert entry_of(walk).state is EntryState.REVOKED
+
+
+async def test_a_bound_grant_admits_its_names_only(walk: Walk, device: Device) -> None:
+    judge = Judge(False, grant=Grant(consumes=(b"m" * 32,), binding=NameBinding(subject="O=Example,CN=other")))
+    judged(walk, judge)
+    assert (await walk.send(walk.request(device, "t-1"))).status == "FAILURE"
+    assert list(walk.site.ledger.entries()) == []
+    assert judge.failures == [Reason.CHALLENGE_NAMES]
+    other = Device.named("other", rsa_key(2))
+    assert (await walk.send(walk.request(other, "t-2"))).certificate(other)
+
+
+async def test_a_plugin_is_told_of_what_became_of_its_yes(walk: Walk, device: Device) -> None:
+    judge = Judge(False, at_notice=PluginFault("down"), grant=Grant(consumes=(b"m" * 32,)))
+    plugin = judged(walk, judge)
+    assert (await walk.send(walk.request(device, "t-1"))).status == "SUCCESS"
+    thief = Device.named("thief", rsa_key(2))
+    assert (await walk.send(walk.request(thief, "t-2"))).status == "FAILURE"
+    now = utc_now()
+    outbox = Outbox(walk.site.ledger, lambda name: plugin, walk.site.metrics, lambda: now)
+    assert await outbox.run() == 0
+    judge.at_notice = None
+    assert await outbox.run() == 0, "not before its time"
+    now += timedelta(minutes=1)
+    assert await outbox.run() == 2
+    failed, issued = sorted(judge.told, key=lambda notice: notice.kind)
+    assert (issued.kind, issued.tries, issued.transaction_id) == ("issued", 1, "t-1")
+    assert issued.certificate is not None
+    assert issued.certificate.serial == entry_of(walk).serial
+    assert (failed.kind, failed.reason, failed.certificate) == ("failed", "challenge_spent", None)
+    now += timedelta(days=1)
+    assert await outbox.run() == 0, "told once, when it was taken"
+
+
+@pytest.mark.parametrize(
+    ("at_notice", "after"),
+    [(Refusal(Reason.DENIED, "gone"), timedelta()), (PluginFault("down"), timedelta(days=4))],
+    ids=["refused", "never taken"],
+)
+async def test_a_notice_that_nobody_takes_is_given_up(
+    walk: Walk, device: Device, at_notice: Exception, after: timedelta
+) -> None:
+    judge = Judge(False, at_notice=at_notice)
+    plugin = judged(walk, judge)
+    await walk.send(walk.request(device, "t-1"))
+    now = utc_now() + after
+    outbox = Outbox(walk.site.ledger, lambda name: plugin, walk.site.metrics, lambda: now)
+    assert await outbox.run() == 0
+    now += timedelta(days=1)
+    judge.at_notice = None
+    assert await outbox.run() == 0
+    assert judge.told == []
+    assert walk.site.metrics.notices.total("dropped") == 1
+
+
+async def test_a_notice_of_a_deleted_integration_is_given_up(walk: Walk, device: Device) -> None:
+    judged(walk, Judge(False))
+    await walk.send(walk.request(device, "t-1"))
+
+    def gone(name: str) -> None:
+        raise LookupError(name)
+
+    assert await Outbox(walk.site.ledger, gone, walk.site.metrics, utc_now).run() == 0
+    assert walk.site.ledger.due_notices(utc_now() + timedelta(days=9), 10) == []
+
+
+async def test_pulled_revocations_are_this_integrations_only(walk: Walk, device: Device) -> None:
+    judge = Judge(False)
+    plugin = judged(walk, judge)
+    serial = (await walk.send(walk.request(device, "t-1"))).certificate(device).serial_number
+    judge.waiting = [
+        RevocationRequest("a", serial),
+        RevocationRequest("b", serial + 1),
+        RevocationRequest("c", None),
+        RevocationRequest("d", serial),
+    ]
+    issuer = walk.site.ca.authority.issuer_id
+    other = Pulling("another", issuer, plugin, walk.site.ledger, walk.site.metrics, utc_now)
+    assert {one.outcome for one in await other.run()} == {RevocationOutcome.NOT_FOUND, RevocationOutcome.UNREADABLE}
+    assert entry_of(walk).state is EntryState.ISSUED
+    judge.answered.clear()
+    results = await Pulling("default", issuer, plugin, walk.site.ledger, walk.site.metrics, utc_now).run()
+    assert {one.request.context: one.outcome for one in results} == {
+        "a": RevocationOutcome.REVOKED,
+        "b": RevocationOutcome.NOT_FOUND,
+        "c": RevocationOutcome.UNREADABLE,
+        "d": RevocationOutcome.ALREADY_REVOKED,
+    }
+    assert entry_of(walk).state is EntryState.REVOKED
+
+
+async def test_a_service_that_repeats_itself_does_not_keep_us(walk: Walk) -> None:
+    judge = Judge(False, waiting=[RevocationRequest("same", None)])
+
+    async def forgets(results: Sequence[RevocationResult]) -> None:
+        """Takes the results and asks again."""
+
+    judge.revocations_done = forgets  # type: ignore[method-assign]
+    plugin = judged(walk, judge)
+    issuer = walk.site.ca.authority.issuer_id
+    assert len(await Pulling("default", issuer, plugin, walk.site.ledger, walk.site.metrics, utc_now).run()) == 1
+
+
+async def test_the_same_work_is_done_by_one_at_a_time(walk: Walk) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def long() -> None:
+        entered.set()
+        await leave.wait()
+
+    async def short() -> str:
+        return "done"
+
+    ledger = walk.site.ledger
+    first = asyncio.create_task(by_hand(ledger, Work("default/revocations", 60.0, long), utc_now))
+    await entered.wait()
+    with pytest.raises(ConfigurationError, match="another process"):
+        await by_hand(ledger, Work("default/revocations", 60.0, short), utc_now)
+    leave.set()
+    await first
+    assert await by_hand(ledger, Work("default/revocations", 60.0, short), utc_now) == "done"
