@@ -13,7 +13,7 @@ from scep_server.errors import ChallengesFull
 from scep_server.interfaces import Clock
 from scep_server.ledger.database import Session
 from scep_server.ledger.reader import Reader
-from scep_server.ledger.rows import challenge_of, challenge_row, micros
+from scep_server.ledger.rows import challenge_of, challenge_row, lookup_rows, micros
 from scep_server.ledger.schema import APPLICATION_ID
 from scep_server.ledger.spending import slots
 from scep_server.ledger.statements import SWEEP, Statement
@@ -37,7 +37,7 @@ class LedgerChallenges:
         by the ledger's clock; LedgerUnavailable when they cannot be kept.
         """
         rows = [challenge_row(challenge) for challenge in challenges]
-        lookups = [(lookup, challenge.mac) for challenge in challenges for lookup in challenge.lookups]
+        lookups = [each for challenge in challenges for each in lookup_rows(challenge)]
         wanted = sorted(Counter(challenge.integration for challenge in challenges).items())
         now = micros(self._clock())
 

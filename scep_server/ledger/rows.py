@@ -289,6 +289,12 @@ def challenge_row(challenge: OpenChallenge) -> Sequence[Any]:
     return (challenge.mac, challenge.integration, *times, challenge.uses, binding, challenge.sealed, 0)
 
 
+def lookup_rows(challenge: OpenChallenge) -> list[Sequence[Any]]:
+    """Rows of challenge_lookup, for `add_lookup`."""
+    minted_at = micros(challenge.minted_at)
+    return [(lookup, minted_at, challenge.mac) for lookup in challenge.lookups]
+
+
 def challenge_of(row: Sequence[Any]) -> OpenChallenge:
     """An open challenge, without its lookups. Fault for a binding this program does not know: it is not let through."""
     mac, integration, minted_at, expires_at, uses, binding, sealed = row

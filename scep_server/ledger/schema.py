@@ -172,8 +172,10 @@ challenge_lookup = Table(
     "challenge_lookup",
     metadata,
     Column("lookup", LargeBinary, nullable=False),
+    # The challenge's own, so that the newest of a lookup are found without sorting.
+    Column("minted_at", BigInteger, nullable=False),
     Column("mac", LargeBinary, ForeignKey("open_challenge.mac", ondelete="CASCADE"), nullable=False),
-    PrimaryKeyConstraint("lookup", "mac"),
+    PrimaryKeyConstraint("lookup", "minted_at", "mac"),
     Index("challenge_lookup_mac", "mac"),
     sqlite_with_rowid=False,
 )

@@ -338,9 +338,10 @@ def _challenge() -> dict[str, ClauseElement]:
     batch = text(f"LIMIT {SWEEP}")
 
     def these(noted: str) -> ColumnElement[bool]:
-        # The predicate stands outside once more: PostgreSQL judges by it again what another process changed meanwhile.
         macs = select(open_challenge.c.mac).where(text(noted), expired).suffix_with(batch)
-        return open_challenge.c.mac.in_(macs) & text(noted)
+        # The predicate stands outside once more: PostgreSQL judges by it again what another process changed meanwhile.
+        # The plus keeps SQLite from looking there by the index, which would be through all that have not expired.
+        return open_challenge.c.mac.in_(macs) & text(f"+{noted}")
 
     return {
         "add_challenge": insert(open_challenge).values(_values(open_challenge)),
@@ -353,8 +354,10 @@ def _challenge() -> dict[str, ClauseElement]:
         .suffix_with(text("LIMIT 1")),
         "sealed_challenges": select(*columns)
         .join(challenge_lookup, challenge_lookup.c.mac == open_challenge.c.mac)
-        .where(challenge_lookup.c.lookup == bindparam("lookup"), of_integration, unexpired, text("sealed <> ''"))
-        .order_by(open_challenge.c.minted_at.desc())
+        .where(challenge_lookup.c.lookup == bindparam("lookup"), of_integration)
+        # The plus: SQLite is to begin with the lookup, not with all that have not expired.
+        .where(text("+open_challenge.expires_at > :now AND sealed <> ''"))
+        .order_by(challenge_lookup.c.minted_at.desc())
         .suffix_with(text("LIMIT 2")),
         "unspent": select(func.count()).select_from(open_challenge).where(of_integration, unexpired),
         "lock_challenges": select(func.pg_advisory_xact_lock(bindparam("space"), bindparam("integration_number"))),

@@ -81,6 +81,8 @@ class Outbox:
         await ledger.fail(entry.id, "no", (), [notice()])
         assert not await ledger.reject(entry.id, "no", (), [notice()])
         await ledger.record(())
+        in_company = ledger.fail(entry.id, "no", (), [notice()]), ledger.record(told("x"), ())
+        await asyncio.gather(*in_company)
         assert ledger.due_notices(NOW + timedelta(days=99), 10) == []
 
     async def test_a_notice_that_cannot_be_kept_undoes_what_it_tells(self, ledger: Ledger) -> None:

@@ -1,7 +1,9 @@
 """A process of its own beside others on one ledger: python ledger_process.py URL HEADS; prints what it won.
 
 For every line `MODE COUNT` on its input it makes that many attempts. `same`: opens the transactions 0 .. COUNT-1, as
-the other processes do. `challenge`: every request with the same one-time challenge. `own`: both commits of its own.
+the other processes do. `own`: both commits of its own. `mint`: keeps a challenge, 50 at most. `lease`: takes the lease.
+All others are names of one challenge each, which every request comes with: `once`, `five` with five uses, and `again`,
+where all requests are one device's, and only their transaction ids differ.
 """
 
 from __future__ import annotations
@@ -9,28 +11,52 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
-from ledger_contract import AUDIT_KEY, issue, opening, told
+from ledger_contract import AUDIT_KEY, NOW, issue, opening, told
 
 from scep_server.audit import AuditTrail, EventLog
-from scep_server.errors import Refusal
+from scep_server.errors import ChallengesFull, Refusal
 from scep_server.ledger import Ledger, open_ledger
+from scep_server.types import OpenChallenge, Opening
 
 
 async def attempt(ledger: Ledger, mode: str, number: int) -> bool:
-    """True when this process opened the entry."""
+    """True when this process opened the entry, kept the challenge or took the lease."""
     if mode == "own":
         await issue(ledger)
         return True
-    key = os.urandom(32)
-    order = opening(f"same-{number}") if mode == "same" else opening(signer_key=key, request_hash=key, consumes=(b"m",))
+    if mode == "mint":
+        return await minted(ledger)
+    if mode == "lease":
+        return await ledger.lease("work", f"{os.getpid()}:{number}", NOW, NOW + timedelta(seconds=30))
     try:
-        return (await ledger.open(order, told("certificate.intended"))).intent is not None
+        return (await ledger.open(order(mode, number), told("certificate.intended"))).intent is not None
     except Refusal:
         return False
+
+
+def order(mode: str, number: int) -> Opening:
+    if mode == "same":
+        return opening(f"same-{number}")
+    mac = mode.encode().ljust(32)
+    if mode == "again":
+        return opening(consumes=(mac,))
+    key = os.urandom(32)
+    return opening(signer_key=key, request_hash=key, consumes=(mac,), uses=5 if mode == "five" else 1)
+
+
+async def minted(ledger: Ledger) -> bool:
+    now = datetime.now(UTC)
+    challenge = OpenChallenge("jamf", os.urandom(32), now, now + timedelta(hours=1))
+    try:
+        await ledger.challenges.put([challenge], 50, told("challenge.minted"))
+    except ChallengesFull:
+        return False
+    return True
 
 
 async def main(url: str, heads: str) -> None:

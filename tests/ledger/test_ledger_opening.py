@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -12,18 +13,22 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from ledger_contract import AUDIT_KEY, OpenLedger, issue
-from sqlalchemy import create_engine
+from ledger_contract import AUDIT_KEY, NOW, OpenLedger, issue
+from sqlalchemy import create_engine, inspect, text
 
-from scep_server.audit import AuditTrail, EventLog
+from scep_server.audit import AuditTrail, EventLog, verify
 from scep_server.errors import ConfigurationError, LedgerUnavailable, LedgerUnusable
 from scep_server.ledger import Ledger, open_ledger
 from scep_server.ledger.filesystem import filesystem_type
 from scep_server.ledger.migrate import alembic_config
 from scep_server.ledger.rows import integration_of
 from scep_server.ledger.schema import SCHEMA_VERSION, metadata
+from scep_server.ledger.statements import Statement
+from scep_server.types import SpentChallenge
 from tests.ledger.conftest import postgresql_url
+from tests.ledger.test_ledger_faults import run_sql
 
 Opener = Callable[..., Ledger]
 
@@ -162,6 +167,55 @@ def test_postgresql_empty_foreign_missing_and_down(postgresql: str, opener: Open
         opener("postgresql+psycopg://scep@127.0.0.1:1/x")
 
 
+ADDED = ("challenge_lookup", "open_challenge", "notice", "lease")
+
+
+def made_older(url: str) -> None:
+    """The ledger as version 0001 left it; what it holds stays."""
+    drops = [f"DROP TABLE {table}" for table in ADDED]
+    run_sql(url, *drops, "UPDATE alembic_version SET version_num = '0001'")
+
+
+async def test_older_ledger_is_upgraded_and_keeps_what_it_holds(
+    ledger_url: str, open_it: OpenLedger, tmp_path: Path
+) -> None:
+    before = open_it()
+    entry = await issue(before, consumes=(b"m" * 32,))
+    before.close()
+    made_older(ledger_url)
+    after = open_it()
+    assert after.entry(entry.id) == entry
+    assert list(verify(after.events(), AUDIT_KEY, [tmp_path / "heads"], after.id)) == []
+    assert await after.challenges.find("jamf", b"m" * 32) == SpentChallenge(entry.id)
+    assert after.due_notices(NOW, 10) == []
+    with create_engine(ledger_url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+async def test_interrupted_upgrade_leaves_the_old_ledger_and_runs_again(
+    ledger_url: str, open_it: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_it()
+    entry = await issue(before)
+    before.close()
+    made_older(ledger_url)
+    create = Operations.create_table
+
+    def interrupted(self: Operations, name: str, *columns: object, **named: object) -> object:
+        if name == "lease":
+            raise InterruptedError
+        return create(self, name, *columns, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Operations, "create_table", interrupted)
+        with pytest.raises(InterruptedError):
+            open_it()
+    with create_engine(ledger_url).connect() as connection:
+        assert not set(inspect(connection).get_table_names()) & set(ADDED)
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+    assert open_it().entry(entry.id) == entry
+
+
 def test_migrations_make_the_declared_schema(ledger_url: str) -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_heads() == [SCHEMA_VERSION]
     with create_engine(ledger_url).connect() as connection:
@@ -188,11 +242,31 @@ def test_hot_statements_never_scan(open_it: OpenLedger, tmp_path: Path) -> None:
     sql = open_it()._reader.read(lambda session: session.sql)
     entries = [sql.newest_entry, sql.entry, sql.entry_by_serial, sql.entries_by_serial, sql.unfinished]
     others = [sql.unfinished_page, sql.sign, sql.revoke, sql.revoked, sql.mark, sql.newest_crl]
-    hot = [*entries, *others, sql.events_after, sql.events_page]
-    connection = sqlite3.connect(tmp_path / "ledger.sqlite3")
-
+    spending = [sql.spend, sql.last_slot, sql.slot_holder, sql.use_up, sql.add_lookup]
+    challenges = [sql.challenge, sql.spender, sql.sealed_challenges, sql.unspent, sql.note_expired, sql.forget_expired]
+    outbox = [sql.due_notices, sql.drop_notice, sql.delay_notice, sql.take_lease, sql.end_lease]
+    hot = [*entries, *others, sql.events_after, sql.events_page, *spending, *challenges, *outbox]
     for statement in hot:
-        anything = [0] * statement.text.count("?")
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", anything)]
+        plan = plan_of(statement, tmp_path / "ledger.sqlite3")
         assert [line for line in plan if line.startswith("SCAN") and "USING INDEX entry_unfinished" not in line] == []
-    connection.close()
+
+
+def plan_of(statement: Statement, database: Path) -> list[str]:
+    """How SQLite goes about it."""
+    anything = [0] * statement.text.count("?")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", anything)]
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+def test_hundred_thousand_open_challenges_are_not_walked_through(open_it: OpenLedger, tmp_path: Path) -> None:
+    """Only the count of the unspent goes over all of an integration, in an index of its own."""
+    sql = open_it()._reader.read(lambda session: session.sql)
+    by_mac = "SEARCH open_challenge USING PRIMARY KEY (mac=?)"
+    for sweep in (sql.note_expired, sql.forget_expired):
+        plan = plan_of(sweep, tmp_path / "ledger.sqlite3")
+        index = "open_challenge USING COVERING INDEX open_challenge_expiry (noted=? AND expires_at<?)"
+        assert plan == [by_mac, "LIST SUBQUERY 1", f"SEARCH {index}"]
+    sealed = plan_of(sql.sealed_challenges, tmp_path / "ledger.sqlite3")
+    assert sealed == ["SEARCH challenge_lookup USING PRIMARY KEY (lookup=?)", by_mac]
+    assert "COVERING INDEX open_challenge_unspent" in plan_of(sql.unspent, tmp_path / "ledger.sqlite3")[0]

@@ -1,14 +1,16 @@
-"""Three processes on one ledger (F14, N17, R74): one entry a transaction or a challenge, one chain a process."""
+"""Three processes on one ledger (F14, N17, R74): one entry a transaction or a challenge's use, one chain a process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ledger_contract import AUDIT_KEY, OpenLedger
 
 from scep_server.audit import verify
+from scep_server.types import OpenChallenge
 
 SCRIPT = Path(__file__).with_name("ledger_process.py")
 
@@ -31,10 +33,17 @@ def race(url: str, heads: Path, rounds: list[tuple[str, int]]) -> list[int]:
     return won
 
 
-def test_three_processes(ledger_url: str, tmp_path: Path, open_it: OpenLedger) -> None:
-    rounds = [("same", 40), ("challenge", 66), ("own", 30)]
-    assert race(ledger_url, tmp_path / "heads", rounds) == [40, 1, 90]
+async def test_three_processes(ledger_url: str, tmp_path: Path, open_it: OpenLedger) -> None:
     ledger = open_it()
-    assert len(list(ledger.entries())) == 131
+    now = datetime.now(UTC)
+    once, five, again = (name.ljust(32) for name in (b"once", b"five", b"again"))
+    uses = {once: 1, five: 5, again: 1}
+    kept = [OpenChallenge("intune", mac, now, now + timedelta(hours=1), number) for mac, number in uses.items()]
+    await ledger.challenges.put(kept, None, ())
+    rounds = [("same", 40), ("once", 66), ("five", 66), ("again", 66), ("own", 30), ("mint", 40), ("lease", 20)]
+    assert race(ledger_url, tmp_path / "heads", rounds) == [40, 1, 5, 1, 90, 50, 1]
+    assert len(list(ledger.entries())) == 137
+    assert await ledger.challenges.unspent("jamf") == 50
+    assert await ledger.challenges.unspent("intune") == 0
     assert list(verify(ledger.events(), AUDIT_KEY, [tmp_path / "heads"], ledger.id)) == []
-    assert len(list((tmp_path / "heads").iterdir())) == 3
+    assert len(list((tmp_path / "heads").iterdir())) == 4

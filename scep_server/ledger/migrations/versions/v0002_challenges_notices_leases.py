@@ -53,8 +53,9 @@ def _challenges() -> None:
     op.create_table(
         "challenge_lookup",
         sa.Column("lookup", sa.LargeBinary, nullable=False),
+        sa.Column("minted_at", sa.BigInteger, nullable=False),
         sa.Column("mac", sa.LargeBinary, sa.ForeignKey("open_challenge.mac", ondelete="CASCADE"), nullable=False),
-        sa.PrimaryKeyConstraint("lookup", "mac"),
+        sa.PrimaryKeyConstraint("lookup", "minted_at", "mac"),
         sqlite_with_rowid=False,
     )
     op.create_index("challenge_lookup_mac", "challenge_lookup", ["mac"])
