@@ -1,8 +1,7 @@
 """A certification request in words that a receiver can judge without a parser of its own.
 
-Nothing is ever cut: what cannot be told in full is null, and the whole request is there in DER. What `cryptography`
-reads is told only where it reads the same bytes as the house, so that a receiver never judges another name than the
-one that would be certified.
+Nothing is ever cut: what cannot be told in full is null. What `cryptography` reads is told only where it reads the same
+bytes as the house, so that a receiver never judges another name than the one that would be certified.
 """
 
 from __future__ import annotations
@@ -39,15 +38,17 @@ _PLAIN: Final = {
 T = TypeVar("T")
 
 
-def described(request: CertificationRequest) -> dict[str, Any]:
-    """`csr` of a question. Never fails: a field that cannot be read is None."""
+def described(request: CertificationRequest, *, with_challenge: bool) -> dict[str, Any]:
+    """`csr` of a question. Never fails: a field that cannot be read is None. The DER holds the challenge, so without
+    that it is None too.
+    """
     csr = _readable(lambda: x509.load_der_x509_csr(request.der))
     subject = _readable(lambda: csr.subject) if csr is not None else None
     if subject is not None and _readable(subject.public_bytes) != request.subject:
         subject = None
     oids = [extension.oid for extension in request.extensions]
     return {
-        "der": base64.b64encode(request.der).decode(),
+        "der": base64.b64encode(request.der).decode() if with_challenge or not request.challenge else None,
         "subject": _bounded(_readable(subject.rfc4514_string)) if subject is not None else None,
         "common_name": _common_name(subject) if subject is not None else None,
         "sans": _readable(lambda: _sans(csr, request.extensions)),

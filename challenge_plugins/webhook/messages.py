@@ -44,7 +44,7 @@ def question(attempt: Attempt, now: datetime, *, send_challenge: bool) -> Messag
                 "address": attempt.source.address,
                 "user_agent": attempt.source.user_agent[:MAX_USER_AGENT],
             },
-            "csr": described(attempt.request),
+            "csr": described(attempt.request, with_challenge=send_challenge),
             "challenge": attempt.request.challenge if send_challenge else None,
         },
     )

@@ -33,7 +33,9 @@ FIELDS: Final = (
     OptionField("authorization", "value of an Authorization header to send, if any", secret=True),
     OptionField("timeout_seconds", f"seconds for one question with all its tries, 1 to {MAX_TIMEOUT}", default="10"),
     OptionField("retries", f"more tries where no answer or a 5xx came, 0 to {MAX_RETRIES}", default="1"),
-    OptionField("send_challenge", "on|off: put the device's challenge into the question", default="on"),
+    OptionField(
+        "send_challenge", "on|off: put the challenge, and the request that holds it, into the question", default="on"
+    ),
     OptionField("notify", "on|off: tell the receiver what was issued and what failed", default="on"),
     OptionField("notify_url", "where to tell it; the address of `url` unless given"),
     OptionField("require_signed_answer", "on|off: take signed answers only", default="off"),

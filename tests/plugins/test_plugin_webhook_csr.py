@@ -39,7 +39,7 @@ def csr(subject: bytes = LAPTOP, *extensions: bytes, key: Any = None, **options:
 
 def told(request: CertificationRequest) -> dict[str, Any]:
     """Described, and as the document says."""
-    fields = described(request)
+    fields = described(request, with_challenge=True)
     assert faults(SCHEMAS["Csr"], fields) == []
     return fields
 
@@ -66,6 +66,16 @@ def test_a_usual_request() -> None:
     assert fields["key"] == {"type": "EC", "size": 256, "sha256": request.key_hash.hex()}
     assert fields["signature_algorithm"] == "1.2.840.10045.4.3.2"
     assert fields["requested_extensions"] == [SAN, "2.5.29.15"]
+
+
+def test_a_challenge_that_is_not_to_be_sent_is_not_in_the_request_either() -> None:
+    silent, telling = csr(), csr(challenge="device-secret")
+    assert told(telling)["der"] is not None
+    assert described(silent, with_challenge=False)["der"] is not None
+    withheld = described(telling, with_challenge=False)
+    assert withheld["der"] is None
+    assert faults(SCHEMAS["Csr"], withheld) == []
+    assert (withheld["common_name"], withheld["sans"]) == ("laptop-1", [])
 
 
 def test_an_rsa_key_is_told_by_its_modulus() -> None:
