@@ -8,7 +8,7 @@ CRASH_ROUNDS ?= 200
 
 # Peers and tools that the tests drive. A test whose package is missing is skipped, or fails where CI=true.
 DEBIAN_PACKAGES := certmonger curl debootstrap docker-compose faketime git libstrongswan-extra-plugins nginx-light \
-  openssl postgresql-15 procps scep strace strongswan-pki systemd util-linux
+  openssl postgresql-15 procps redis-server scep strace strongswan-pki systemd util-linux
 
 VENV := .venv
 BIN := $(VENV)/bin

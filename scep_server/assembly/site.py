@@ -22,6 +22,7 @@ from scep_server.assembly.integrations import IntegrationDesk
 from scep_server.assembly.plugin_jobs import Work, by_hand
 from scep_server.audit import AuditTrail
 from scep_server.ca import CaCertificates, CaSet, load_ca, read_ca_certificates, read_passphrase
+from scep_server.cache import RedisChallenges, RedisServer, connect
 from scep_server.config import CaSettings, Settings
 from scep_server.enrollment.approval import Approval
 from scep_server.enrollment.issuing import Issuing
@@ -104,7 +105,8 @@ class Site:
         self.registry = Registry()
         self.stored = StoredRequests(keys, ledger)
         self.outbound = HttpsClient(settings.outbound)
-        self.challenges: Challenges = ledger.challenges
+        self._redis = connect(settings.redis) if settings.redis.enabled else None
+        self.challenges: Challenges = ledger.challenges if self._redis is None else self._in_redis(self._redis)
         self._house = House(
             public_url=settings.public_url,
             keys=keys,
@@ -124,6 +126,8 @@ class Site:
     async def close(self) -> None:
         """End what this process holds open, the ledger excepted."""
         await self.outbound.close()
+        if self._redis is not None:
+            await self._redis.aclose()
 
     @functools.cached_property
     def ca(self) -> CaSet:
@@ -256,6 +260,11 @@ class Site:
                 f"integration {entry.integration!r} of request {entry.id} was deleted, so nothing says what to issue; "
                 f"run `scep-server request reject {entry.id}`"
             ) from None
+
+    def _in_redis(self, server: RedisServer) -> RedisChallenges:
+        """Whether a challenge is spent the ledger says, and what was minted before there was a Redis it still has."""
+        elsewhere, record = self.ledger.challenges.find, self.ledger.record
+        return RedisChallenges(server, self.keys, clock=utc_now, elsewhere=elsewhere, record=record)
 
     @functools.cached_property
     def _outbox(self) -> Outbox:
