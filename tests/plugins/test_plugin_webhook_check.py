@@ -1,0 +1,148 @@
+"""`integration test`: each fault of a receiver is one finding that failed, and says what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from challenge_plugins.webhook import PLUGIN
+from challenge_plugins.webhook.self_check import ACCEPT, REACH, REJECT, TELL
+from challenge_plugins.webhook.signature import sign, sign_answer
+from scep_server.interfaces import ChecksItself
+from scep_server.types import Finding
+from tests.plugins.conftest import HouseUnderTest
+from tests.plugins.webhook_receiver import CUT, PrivateCa, Received, Reply, ScriptedReceiver, saying
+from tests.plugins.webhook_schema import SCHEMAS, faults
+
+SECRET = "shared-secret-0123456789-abcd"
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ScriptedReceiver]:
+    running = ScriptedReceiver(PrivateCa(tmp_path)).start()
+    running.behave = verifying
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def check(make_house: Callable[..., HouseUnderTest], receiver: ScriptedReceiver, tmp_path: Path) -> Callable[..., Any]:
+    """Runs the check with these settings."""
+
+    async def run(*, trusted: bool = True, **options: str) -> list[Finding]:
+        house = make_house(ca_file=tmp_path / "receiver-ca.pem" if trusted else None)
+        options = {"url": receiver.url, "signing_secret": SECRET, **options}
+        settings, _ = PLUGIN.create("corp", options, house.keys)
+        judge = PLUGIN.load("corp", settings, house.host("webhook"))
+        assert isinstance(judge, ChecksItself)
+        return list(await judge.check())
+
+    return run
+
+
+def verifying(received: Received, secret: str = SECRET) -> Reply:
+    """Pong for what is signed, 401 for what is not."""
+    timestamp = received.message["timestamp"]
+    right = sign([secret.encode()], timestamp, received.id, received.body)
+    return saying(received, "pong") if received.headers["x-scep-server-signature"] == right else Reply(401)
+
+
+def outline(findings: list[Finding]) -> list[tuple[str, bool]]:
+    return [(finding.step, finding.passed) for finding in findings]
+
+
+async def test_all_is_well(receiver, check) -> None:
+    findings = await check()
+    assert outline(findings) == [(REACH, True), (ACCEPT, True), (REJECT, True)]
+    assert [faults(SCHEMAS["Ping"], received.message) for received in receiver.received] == [[], []]
+    assert len({received.id for received in receiver.received}) == 2
+    assert SECRET not in repr(findings)
+
+
+async def test_another_address_for_notices_is_pinged_too(receiver, check) -> None:
+    receiver.behave = lambda received: Reply(204) if received.path == "/notices" else verifying(received)
+    apart = receiver.url.replace("/hook", "/notices")
+    assert outline(await check(notify_url=apart))[-1] == (TELL, True)
+    assert outline(await check(notify_url=apart, notify="off"))[-1] == (REJECT, True)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "remedy"),
+    [
+        (lambda received: verifying(received, "another secret"), "signing_secret"),
+        (lambda _: Reply(403), "signing_secret"),
+        (lambda _: Reply(404), "path in `url`"),
+        (lambda _: Reply(405), "POST"),
+        (lambda _: Reply(409), "replay"),
+        (lambda _: Reply(302), "pings"),
+        (lambda received: saying(received, "allow"), "pings"),
+        (lambda received: Reply(200, b"ok", {"Content-Type": "text/plain"}), "pings"),
+    ],
+)
+async def test_a_receiver_that_does_not_answer_pong(receiver, check, behaviour, remedy) -> None:
+    receiver.behave = behaviour
+    findings = await check()
+    assert outline(findings) == [(REACH, True), (ACCEPT, False)]
+    assert remedy in findings[-1].remedy
+
+
+async def test_a_receiver_that_answers_strangers(receiver, check) -> None:
+    receiver.behave = lambda received: saying(received, "pong")
+    findings = await check()
+    assert outline(findings) == [(REACH, True), (ACCEPT, True), (REJECT, False)]
+    assert "verify signatures" in findings[-1].remedy
+
+
+async def test_a_receiver_that_breaks_off_on_strangers(receiver, check) -> None:
+    receiver.behave = lambda received: reply if (reply := verifying(received)).status == 200 else CUT
+    assert outline(await check())[-1] == (REJECT, False)
+
+
+async def test_a_receiver_that_signs_under_another_secret(receiver, check) -> None:
+    def wrongly(received: Received) -> Reply:
+        reply = verifying(received)
+        header = sign_answer([b"another secret"], 1, received.id, reply.body)
+        return Reply(reply.status, reply.body, reply.headers | {"X-Scep-Server-Signature": header})
+
+    receiver.behave = wrongly
+    findings = await check()
+    assert outline(findings) == [(REACH, True), (ACCEPT, False)]
+    assert "signing_secret" in findings[-1].remedy
+
+
+async def test_a_receiver_that_is_not_trusted(receiver, check) -> None:
+    (finding,) = await check(trusted=False)
+    assert (finding.step, finding.passed) == (REACH, False)
+    assert "ca_file" in finding.remedy
+    assert receiver.received == []
+
+
+async def test_a_receiver_that_is_down(receiver, check) -> None:
+    receiver.stop()
+    (finding,) = await check()
+    assert (finding.step, finding.passed) == (REACH, False)
+    assert "start the receiver" in finding.remedy
+
+
+async def test_a_receiver_that_takes_too_long(receiver, check) -> None:
+    receiver.behave = receiver.slow
+    (finding,) = await check(timeout_seconds="1")
+    assert (finding.step, finding.passed) == (REACH, False)
+    assert "timeout_seconds" in finding.remedy
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "signing_secret"), (404, "notify_url")])
+async def test_an_address_for_notices_that_is_wrong(receiver, check, status, remedy) -> None:
+    receiver.behave = lambda received: Reply(status) if received.path == "/notices" else verifying(received)
+    findings = await check(notify_url=receiver.url.replace("/hook", "/notices"))
+    assert outline(findings)[-1] == (TELL, False)
+    assert remedy in findings[-1].remedy
+
+
+async def test_an_address_for_notices_where_nobody_is(receiver, check) -> None:
+    findings = await check(notify_url="https://127.0.0.1:9/notices")
+    assert outline(findings)[-1] == (TELL, False)
+    assert "`notify_url`" in findings[-1].remedy
