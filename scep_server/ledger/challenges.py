@@ -11,13 +11,15 @@ from typing import Final
 
 from scep_server.errors import ChallengesFull
 from scep_server.interfaces import Clock
+from scep_server.ledger.challenge_statements import SWEEP
+from scep_server.ledger.compiling import Statement
 from scep_server.ledger.database import Session
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import challenge_of, challenge_row, lookup_rows, micros
 from scep_server.ledger.schema import APPLICATION_ID
 from scep_server.ledger.spending import slots
-from scep_server.ledger.statements import SWEEP, Statement
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 from scep_server.types import Event, OpenChallenge, SpentChallenge
 
 KEPT: Final = timedelta(days=1)

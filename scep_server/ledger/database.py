@@ -20,7 +20,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from scep_server.errors import ConfigurationError
-from scep_server.ledger.statements import Parameters, Statement, Statements, compile_statements
+from scep_server.ledger.compiling import Parameters, Statement
+from scep_server.ledger.statements import Statements, compile_statements
 
 BUSY_SECONDS: Final = 5
 """How long a locked database is waited for; then 503."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from scep_server.errors import ConfigurationError
 from scep_server.ledger.database import DatabaseError, Session, Trouble, trouble_of
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import integration_of, integration_parameters
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 from scep_server.types import Event, Integration
 
 MARK = {"name": "integrations"}

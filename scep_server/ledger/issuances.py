@@ -11,6 +11,7 @@ from typing import Final
 from scep_server.errors import Fault, SerialCollision
 from scep_server.interfaces import Clock
 from scep_server.ledger.database import DatabaseError, Session, Trouble, trouble_of
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.notices import keep_notices
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import (
@@ -27,7 +28,7 @@ from scep_server.ledger.rows import (
     transaction_key,
 )
 from scep_server.ledger.spending import spend
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 from scep_server.types import Certificate, Entry, EntryState, Event, Intent, Notice, Opening, Prepared
 
 OPENED_LIMIT: Final = 4096

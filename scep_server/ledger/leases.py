@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from scep_server.ledger.database import Session
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.rows import micros
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 
 
 class LeasesPart:

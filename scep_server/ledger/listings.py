@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scep_server.audit import AuditRow
+from scep_server.ledger.compiling import Statement
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import entry_of, serial_text
-from scep_server.ledger.statements import Statement
 from scep_server.types import Entry, EntryState
 
 UNFINISHED_STATES = frozenset({EntryState.PENDING, EntryState.INTENDED, EntryState.SIGNED})

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from scep_server.ledger.database import Session
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import micros, notice_of, notice_parameters
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 from scep_server.types import Event, Notice
 
 T = TypeVar("T")

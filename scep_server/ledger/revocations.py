@@ -8,9 +8,10 @@ from datetime import datetime
 from cryptography.x509 import ReasonFlags
 
 from scep_server.ledger.database import Session
+from scep_server.ledger.jobs import Done
 from scep_server.ledger.reader import Reader
 from scep_server.ledger.rows import crl_of, crl_parameters, entry_of, micros, revoked_of, serial_text
-from scep_server.ledger.writer import Done, Writer
+from scep_server.ledger.writer import Writer
 from scep_server.types import Crl, Entry, Event, RevokedCertificate
 
 

@@ -100,6 +100,9 @@ entry = Table(
     ),
 )
 
+ENTRY_COLUMNS = tuple(column for column in entry.c if column.name not in {"newest", "request"})
+"""What every read of an entry selects; the CSR, which holds a challenge, is read by one statement only."""
+
 spent_challenge = Table(
     "spent_challenge",
     metadata,

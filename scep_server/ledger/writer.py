@@ -17,12 +17,13 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from scep_server.audit import AuditRow, AuditTrail
 from scep_server.errors import LedgerUnavailable, LedgerUnusable
 from scep_server.ledger.database import Database, DatabaseError, Session, Trouble, describe, trouble_of
+from scep_server.ledger.jobs import Done, Job, deliver, fail_all, run_apart, run_together
 from scep_server.types import Event
 
 T = TypeVar("T")
@@ -34,56 +35,13 @@ RETRIES: Final = 5
 """How often one operation is done again after a deadlock or a serialization failure."""
 
 
-class Done(NamedTuple, Generic[T]):
-    """What an operation did."""
-
-    value: T
-    entry_id: int | None = None
-    """Given to its events that name no entry."""
-    wrote: bool = True
-    """False: nothing was written, so its events are not recorded."""
-    undo: bool = False
-    """True, with wrote False: it wrote on its way to the value, and none of that may stay."""
-
-
-Operation = Callable[[Session], Done[Any]]
-
-
-class _Job:
-    """One operation and who waits for it."""
-
-    __slots__ = ("done", "error", "events", "future", "loop", "operation")
-
-    def __init__(self, operation: Operation, events: Sequence[Event], loop: asyncio.AbstractEventLoop) -> None:
-        self.operation = operation
-        self.events = events
-        self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.done: Done[Any] | None = None
-        self.error: Exception | None = None
-
-    @property
-    def wrote(self) -> bool:
-        return self.done is not None and self.done.wrote
-
-    @property
-    def leaves_traces(self) -> bool:
-        return self.error is not None or (self.done is not None and self.done.undo)
-
-    def told(self) -> Iterator[tuple[Event, int | None]]:
-        """The events with the entry each is about."""
-        entry_id = self.done.entry_id if self.done is not None else None
-        for event in self.events:
-            yield event, entry_id if event.entry_id is None else event.entry_id
-
-
 class _Group:
     """Jobs that share a commit, on their way to the thread."""
 
     __slots__ = ("begun", "held", "jobs", "rows")
 
     def __init__(
-        self, jobs: list[_Job], *, held: bool = False, begun: bool = False, rows: list[AuditRow] | None = None
+        self, jobs: list[Job], *, held: bool = False, begun: bool = False, rows: list[AuditRow] | None = None
     ) -> None:
         self.jobs = jobs
         self.held = held
@@ -100,7 +58,7 @@ class Writer:
         self._database = database
         self._trail = trail
         self._session: Session | None = None
-        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._free = threading.Lock()
         """Held by whoever uses the session and the trail: a loop from a group's first statement on, then the thread."""
@@ -133,7 +91,7 @@ class Writer:
         if self._waiting >= QUEUE_LIMIT:
             raise LedgerUnavailable("too many operations wait for the ledger", retry_after=10)
         loop = asyncio.get_running_loop()
-        job = _Job(operation, events, loop)
+        job = Job(operation, events, loop)
         # What one turn of the loop brings goes over together: fewer, fuller commits, and one waking of the thread.
         gathered = self._gathered.get(loop)
         if gathered is None:
@@ -164,7 +122,7 @@ class Writer:
         else:
             self._free.release()
 
-    def _begin(self, jobs: list[_Job]) -> _Group:
+    def _begin(self, jobs: list[Job]) -> _Group:
         """Run a group's statements here, if nothing about it waits or fails; the thread does everything otherwise."""
         session = self._session
         if session is None:
@@ -172,7 +130,7 @@ class Writer:
         try:
             self._trail.ready()
             if session.begin_now():
-                if _run_together(session, jobs):
+                if run_together(session, jobs):
                     return _Group(jobs, held=True, begun=True, rows=self._tell(session, jobs))
                 session.rollback()
         except Exception:  # noqa: BLE001 - whatever it is comes up again on the thread, which may connect, wait and retry,
@@ -213,7 +171,7 @@ class Writer:
         else:
             self._settle(group.jobs)
         self._release()
-        _deliver(group.jobs)
+        deliver(group.jobs)
 
     def _release(self) -> None:
         self._free.release()
@@ -236,7 +194,7 @@ class Writer:
                     self._release()
         return self._queue.get()
 
-    def _settle(self, jobs: list[_Job], rows: list[AuditRow] | None = None, *, begun: bool = False) -> None:
+    def _settle(self, jobs: list[Job], rows: list[AuditRow] | None = None, *, begun: bool = False) -> None:
         """Every job leaves with a value or an error, whatever happens: the thread must live."""
         try:
             if begun:
@@ -244,15 +202,15 @@ class Writer:
             else:
                 self._commit_group(jobs)
         except (LedgerUnavailable, LedgerUnusable) as error:
-            _fail(jobs, LedgerUnavailable(str(error)))
+            fail_all(jobs, LedgerUnavailable(str(error)))
         except DatabaseError as error:
             self._drop_session()
-            _fail(jobs, LedgerUnavailable(describe(error)))
+            fail_all(jobs, LedgerUnavailable(describe(error)))
         except Exception as error:  # noqa: BLE001 - a fault of ours; told to those who wait
             self._drop_session()
-            _fail(jobs, error)
+            fail_all(jobs, error)
 
-    def _commit_group(self, jobs: list[_Job]) -> None:
+    def _commit_group(self, jobs: list[Job]) -> None:
         for attempt in range(RETRIES):
             session = self._connected()
             self._trail.ready()
@@ -281,19 +239,15 @@ class Writer:
             self._commit(session, rows)
             return
 
-    def _transact(self, session: Session, jobs: list[_Job]) -> list[AuditRow] | None:
-        """Run the jobs and store their events; None when nothing was written.
-
-        Failures are rare and a savepoint costs two statements a job: so the group runs without, and again with them
-        when a job fails.
-        """
-        if not _run_together(session, jobs):
+    def _transact(self, session: Session, jobs: list[Job]) -> list[AuditRow] | None:
+        """Run the jobs and store their events; None when nothing was written."""
+        if not run_together(session, jobs):
             session.rollback()
             session.begin()
-            _run_apart(session, jobs)
+            run_apart(session, jobs)
         return self._tell(session, jobs)
 
-    def _tell(self, session: Session, jobs: list[_Job]) -> list[AuditRow] | None:
+    def _tell(self, session: Session, jobs: list[Job]) -> list[AuditRow] | None:
         """Chain and store the events of what was written; None when nothing was."""
         if not any(job.wrote for job in jobs):
             return None
@@ -347,61 +301,3 @@ class Writer:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-def _run_together(session: Session, jobs: list[_Job]) -> bool:
-    """Run jobs one after the other; False when one must be undone that has company, which would be undone with it."""
-    for job in jobs:
-        _run(session, job)
-        if job.leaves_traces and len(jobs) > 1:
-            return False
-    return True
-
-
-def _run_apart(session: Session, jobs: list[_Job]) -> None:
-    """Run each job in its savepoint, so that its failure undoes only itself."""
-    for job in jobs:
-        session.command("SAVEPOINT job")
-        _run(session, job)
-        if not job.wrote:
-            session.command("ROLLBACK TO SAVEPOINT job")
-        session.command("RELEASE SAVEPOINT job")
-
-
-def _run(session: Session, job: _Job) -> None:
-    """Run one job; what concerns the whole transaction passes."""
-    job.done = job.error = None
-    try:
-        job.done = job.operation(session)
-    except DatabaseError as error:
-        if trouble_of(error) in {Trouble.RETRY, Trouble.LOST}:
-            raise
-        job.error = LedgerUnavailable(describe(error))
-    except Exception as error:  # noqa: BLE001 - a Refusal and its like belong to this job alone
-        job.error = error
-
-
-def _fail(jobs: list[_Job], error: Exception) -> None:
-    for job in jobs:
-        if job.error is None:
-            job.error = error
-
-
-def _deliver(jobs: list[_Job]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-    for job in jobs:
-        by_loop.setdefault(job.loop, []).append(job)
-    for loop, waiting in by_loop.items():
-        # A loop that is closed has nobody left who waits.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_resolve, waiting)
-
-
-def _resolve(jobs: list[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        elif job.done is not None:
-            job.future.set_result(job.done.value)

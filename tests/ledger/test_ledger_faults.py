@@ -30,6 +30,7 @@ from ledger_contract import (
 from scep_server.audit import verify
 from scep_server.errors import LedgerUnavailable
 from scep_server.ledger import Ledger, writer
+from scep_server.ledger.jobs import Job
 from scep_server.types import EntryState, Opening
 
 
@@ -237,7 +238,7 @@ async def test_what_one_turn_of_the_loop_brings_shares_a_commit(
     groups: list[int] = []
     settle = ledger._writer._settle
 
-    def counted(jobs: list[writer._Job], *rest: object, **named: object) -> None:
+    def counted(jobs: list[Job], *rest: object, **named: object) -> None:
         groups.append(len(jobs))
         settle(jobs, *rest, **named)
 

@@ -21,11 +21,11 @@ from sqlalchemy import create_engine, inspect, text
 from scep_server.audit import AuditTrail, EventLog, verify
 from scep_server.errors import ConfigurationError, LedgerUnavailable, LedgerUnusable
 from scep_server.ledger import Ledger, open_ledger
+from scep_server.ledger.compiling import Statement
 from scep_server.ledger.filesystem import filesystem_type
 from scep_server.ledger.migrate import alembic_config
 from scep_server.ledger.rows import integration_of
 from scep_server.ledger.schema import SCHEMA_VERSION, metadata
-from scep_server.ledger.statements import Statement
 from scep_server.types import SpentChallenge
 from tests.ledger.conftest import postgresql_url
 from tests.ledger.test_ledger_faults import run_sql
