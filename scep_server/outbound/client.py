@@ -135,14 +135,15 @@ def _new_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
 
 def _target(url: str) -> tuple[str, int, bool]:
     """Host, port, and whether TLS is spoken. OutboundFault when it is no URL that may be asked, never quoting it."""
+    nothing = OutboundFault("other", "a plugin asked for what is no https:// URL")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = "", None
+        raise nothing from None
     # Characters that two readers of URLs may take for different things.
     if not host or parts.scheme not in {"https", "http"} or not url.isprintable() or " " in url or "\\" in url:
-        raise OutboundFault("other", "a plugin asked for what is no https:// URL")
+        raise nothing
     if "@" in parts.netloc:
         raise OutboundFault("other", f"the URL at {host} holds credentials, which belong into a header")
     if parts.scheme == "http" and not _is_loopback(host):

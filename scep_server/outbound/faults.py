@@ -5,6 +5,7 @@ The texts of foreign exceptions are not repeated: some quote URLs and headers, w
 
 from __future__ import annotations
 
+import os
 import ssl
 
 import aiohttp
@@ -37,6 +38,9 @@ def _of_tls(error: BaseException, host: str) -> OutboundFault | None:
             return OutboundFault("tls", f"{host} is not trusted: {_certificate_cause(error.certificate_error)}")
         case aiohttp.ClientConnectorSSLError():
             return OutboundFault("tls", f"no TLS with {host}: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError):
+            # A connection that is not made yet cannot be reset: it was, and TLS was being agreed.
+            return OutboundFault("tls", f"no TLS with {host}: it ended the connection during the handshake")
         case ssl.SSLError():
             return OutboundFault("tls", f"TLS with {host} ended: {_reason(error)}")
     return None
@@ -69,7 +73,7 @@ def _hint(error: aiohttp.ClientHttpProxyError) -> str:
 
 
 def _cause(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _certificate_cause(error: BaseException) -> str:
