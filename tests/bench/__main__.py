@@ -1,6 +1,6 @@
 """`make bench`: ours and Debian's scepserver in turn on one core, beside what that core could do at most.
 
-python -m tests.bench [--quick] [--only peer|ours|oracle] [--devices N] [--rounds N] [--cache DIR]
+python -m tests.bench [--quick] [--only peer|ours|one-time|full|oracle] [--devices N] [--rounds N] [--cache DIR]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from tests.bench import ceiling, oracle
+from tests.bench import ceiling, one_time, oracle
 from tests.bench.pool import CHALLENGE, PooledDevice, pool
 from tests.bench.populate import populate
 from tests.bench.run import Figures, measure
@@ -162,6 +162,22 @@ def judge(turns: list[Round], peers: list[Figures]) -> None:
     target("both cores, CPU per enrolment over pinned", ratios, 1.1, at_least=False)
 
 
+def compare_one_time(devices: list[PooledDevice], rounds: int) -> list[Figures]:
+    """Each kind once a round, so that what is compared stands side by side in time."""
+    runs: dict[str, list[Figures]] = {kind: [] for kind in one_time.KINDS}
+    for _ in range(rounds):
+        for kind, (run, redis) in one_time.KINDS.items():
+            with scratch() as place:
+                runs[kind].append(run(place, devices, PINNED, redis=redis))
+    for kind, figures in runs.items():
+        show(kind, figures)
+    static, once = runs["static, SQLite"], runs["one-time, SQLite"]
+    target("one-time over static, SQLite", [b.rate / a.rate for a, b in zip(static, once, strict=True)], 0.75)
+    apart = [b.rate / a.rate for a, b in zip(static, runs["one-time, PostgreSQL+Redis"], strict=True)]
+    print(f"       one-time on PostgreSQL and Redis over static on SQLite: {statistics.median(apart):.2f}")
+    return [figure for figures in runs.values() for figure in figures]
+
+
 def compare_full(devices: list[PooledDevice], empty: list[Figures], count: int) -> list[Figures]:
     """p99 with count certificates in the ledger against an empty one."""
     with scratch() as place:
@@ -179,7 +195,7 @@ def compare_full(devices: list[PooledDevice], empty: list[Figures], count: int) 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few messages, one round: does it run at all?")
-    parser.add_argument("--only", choices=("peer", "ours", "oracle", "full"), help="one part of it")
+    parser.add_argument("--only", choices=("peer", "ours", "one-time", "oracle", "full"), help="one part of it")
     parser.add_argument("--devices", type=int, default=2000, help="messages in each run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "scep-server-bench", help="key pool")
@@ -192,6 +208,8 @@ def main() -> int:
     runs: list[Figures] = []
     if options.only in (None, "peer", "ours"):
         runs = compare(devices, options.rounds, 1.0 if options.quick else 5.0, options.only)
+    if options.only in (None, "one-time"):
+        runs = runs + compare_one_time(devices, options.rounds)
     if options.only in (None, "full"):
         empty = [run_ours(devices) for _ in range(options.rounds)]
         runs = runs + compare_full(devices, empty, 20_000 if options.quick else MILLION)

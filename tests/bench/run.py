@@ -19,6 +19,7 @@ from tests.bench.generator import Load, Shot, http_request
 from tests.bench.pool import PooledDevice
 from tests.bench.processes import cpu_seconds, memory_mib
 from tests.e2e.crafted import attributes_of, message, seal
+from tests.e2e.identities import certification_request, subject_of
 from tests.e2e.replies import BadReply, read_reply
 
 CLIENTS = 8
@@ -51,11 +52,15 @@ class Figures:
     duplicates: int
 
 
-def build(work: tuple[PooledDevice, bytes, int]) -> bytes:
-    """The PKCSReq of one pooled device for this recipient."""
-    pooled, recipient, number = work
+def build(work: tuple[PooledDevice, bytes, int, str | None]) -> bytes:
+    """The PKCSReq of one pooled device for this recipient; its CSR is made anew for a challenge of its own."""
+    pooled, recipient, number, challenge = work
+    device = pooled.device()
+    csr = pooled.csr
+    if challenge is not None:
+        csr = certification_request(device.key, subject_of(pooled.certificate), challenge=challenge)
     attributes = attributes_of("19", f"bench-{number:06d}-{os.urandom(8).hex()}")
-    return message(pooled.device(), seal(pooled.csr, recipient), attributes)
+    return message(device, seal(csr, recipient), attributes)
 
 
 def verified_serial(work: tuple[PooledDevice, bytes | None, bytes]) -> int | None:
@@ -74,14 +79,26 @@ def verified_serial(work: tuple[PooledDevice, bytes | None, bytes]) -> int | Non
     return leaf.serial_number
 
 
-def measure(subject: Subject, issuer: bytes, devices: Sequence[PooledDevice], generator_cores: str = "1") -> Figures:
-    """Fire one request for each device and verify every reply afterwards. The server is running and idle."""
+def measure(
+    subject: Subject,
+    issuer: bytes,
+    devices: Sequence[PooledDevice],
+    generator_cores: str = "1",
+    challenges: Sequence[str] | None = None,
+) -> Figures:
+    """Fire one request for each device and verify every reply afterwards. The server is running and idle.
+
+    challenges: one for each device; None: the static one that their CSRs carry.
+    """
     assert subject.process is not None
     parts = urllib.parse.urlsplit(subject.url)
     host, port = parts.hostname or "", parts.port or 80
     recipient = subject.ra
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        jobs = [(device, recipient, number) for number, device in enumerate(devices)]
+        jobs = [
+            (device, recipient, number, None if challenges is None else challenges[number])
+            for number, device in enumerate(devices)
+        ]
         bodies = list(workers.map(build, jobs, chunksize=50))
         requests = [http_request(host, port, parts.path, body) for body in bodies]
         shot, cpu = fire(subject.process.pid, Load(host, port, CLIENTS, requests, WARM_UP), generator_cores)
