@@ -137,7 +137,7 @@ class RedisChallenges:
             for mac in macs:
                 value = await self._tidy("GETDEL", self._challenge(integration, mac))
                 await self._tidy("ZREM", self._open(integration), mac)
-                challenge = None if value is None else unpack(value, integration, mac, self._keys)
+                challenge = None if value is None else unpack(_is(bytes, value), integration, mac, self._keys)
                 for lookup in () if challenge is None else challenge.lookups:
                     await self._tidy("ZREM", self._lookup(integration, lookup), mac)
 
