@@ -3,7 +3,8 @@
 For every line `MODE COUNT` on its input it makes that many attempts. `same`: opens the transactions 0 .. COUNT-1, as
 the other processes do. `own`: both commits of its own. `mint`: keeps a challenge, 50 at most. `lease`: takes the lease.
 All others are names of one challenge each, which every request comes with: `once`, `five` with five uses, and `again`,
-where all requests are one device's, and only their transaction ids differ.
+where all requests are one device's, and only their transaction ids differ. `storm` never ends: it mints a round of
+COUNT challenges of two uses, spends each twice, says so and goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ async def attempt(ledger: Ledger, mode: str, number: int) -> bool:
         await issue(ledger)
         return True
     if mode == "mint":
-        return await minted(ledger)
+        return await minted(ledger, os.urandom(32), ceiling=50)
     if mode == "lease":
         return await ledger.lease("work", f"{os.getpid()}:{number}", NOW, NOW + timedelta(seconds=30))
     try:
@@ -49,14 +50,24 @@ def order(mode: str, number: int) -> Opening:
     return opening(signer_key=key, request_hash=key, consumes=(mac,), uses=5 if mode == "five" else 1)
 
 
-async def minted(ledger: Ledger) -> bool:
+async def minted(ledger: Ledger, mac: bytes, uses: int = 1, ceiling: int | None = None) -> bool:
     now = datetime.now(UTC)
-    challenge = OpenChallenge("jamf", os.urandom(32), now, now + timedelta(hours=1))
+    challenge = OpenChallenge("jamf", mac, now, now + timedelta(hours=1), uses)
     try:
-        await ledger.challenges.put([challenge], 50, told("challenge.minted"))
+        await ledger.challenges.put([challenge], ceiling, told("challenge.minted"))
     except ChallengesFull:
         return False
     return True
+
+
+async def storm(ledger: Ledger, count: int) -> None:
+    while True:
+        macs = [os.urandom(32) for _ in range(count)]
+        await asyncio.gather(*(minted(ledger, mac, 2) for mac in macs))
+        for _ in range(2):
+            orders = (opening(signer_key=os.urandom(32), consumes=(mac,), uses=2) for mac in macs)
+            await asyncio.gather(*(ledger.open(each, told("certificate.intended")) for each in orders))
+        print("round", flush=True)
 
 
 async def main(url: str, heads: str) -> None:
@@ -65,6 +76,8 @@ async def main(url: str, heads: str) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         mode, count = line.split()
+        if mode == "storm":
+            await storm(ledger, int(count))
         won = await asyncio.gather(*(attempt(ledger, mode, number) for number in range(int(count))))
         print(won.count(True), flush=True)
     ledger.close()

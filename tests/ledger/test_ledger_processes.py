@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ledger_contract import AUDIT_KEY, OpenLedger
+from sqlalchemy import create_engine, text
 
 from scep_server.audit import verify
 from scep_server.types import OpenChallenge
@@ -47,3 +51,35 @@ async def test_three_processes(ledger_url: str, tmp_path: Path, open_it: OpenLed
     assert await ledger.challenges.unspent("intune") == 0
     assert list(verify(ledger.events(), AUDIT_KEY, [tmp_path / "heads"], ledger.id)) == []
     assert len(list((tmp_path / "heads").iterdir())) == 4
+
+
+def test_killed_between_two_uses(ledger_url: str, tmp_path: Path, open_it: OpenLedger) -> None:
+    """Whatever a kill leaves: a use for each entry, and an open challenge exactly where a use is left (N17)."""
+    heads = tmp_path / "heads"
+    for _ in range(4):
+        arguments = [sys.executable, str(SCRIPT), ledger_url, str(heads)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            process.stdin.write("storm 8\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "round\n"
+            time.sleep(random.uniform(0, 0.02))  # not to wait for anything: the kill is to come at any moment
+            process.kill()
+    ledger = open_it()
+    rows = (
+        sql_rows(ledger_url, "SELECT mac FROM spent_challenge"),
+        sql_rows(ledger_url, "SELECT mac FROM open_challenge"),
+    )
+    spent, still_open = ({bytes(row[0]) for row in each} for each in rows)
+    assert len(spent) == len(list(ledger.entries())) >= 64
+    started = {mac for mac in spent if len(mac) == 32}
+    ended = {mac[:32] for mac in spent if len(mac) == 34}
+    assert ended <= started
+    assert ended.isdisjoint(still_open)
+    assert started - ended <= still_open
+    assert list(verify(ledger.events(), AUDIT_KEY, [heads], ledger.id)) == []
+
+
+def sql_rows(url: str, query: str) -> Sequence[Sequence[object]]:
+    with create_engine(url).connect() as connection:
+        return connection.execute(text(query)).all()
