@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.x509 import ReasonFlags
 
@@ -22,7 +23,6 @@ from scep_server.assembly.integrations import IntegrationDesk
 from scep_server.assembly.plugin_jobs import Work, by_hand
 from scep_server.audit import AuditTrail
 from scep_server.ca import CaCertificates, CaSet, load_ca, read_ca_certificates, read_passphrase
-from scep_server.cache import RedisChallenges, RedisServer, connect
 from scep_server.config import CaSettings, Settings
 from scep_server.enrollment.approval import Approval
 from scep_server.enrollment.issuing import Issuing
@@ -41,6 +41,10 @@ from scep_server.status import Outbox, Pulling, revoke
 from scep_server.types import Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
 
 OUTBOX_SECONDS = 5.0
+
+
+if TYPE_CHECKING:
+    from scep_server.cache import RedisServer
 
 
 def utc_now() -> datetime:
@@ -105,8 +109,10 @@ class Site:
         self.registry = Registry()
         self.stored = StoredRequests(keys, ledger)
         self.outbound = HttpsClient(settings.outbound)
-        self._redis = connect(settings.redis) if settings.redis.enabled else None
-        self.challenges: Challenges = ledger.challenges if self._redis is None else self._in_redis(self._redis)
+        self.challenges: Challenges = ledger.challenges
+        self._redis: RedisServer | None = None
+        if settings.redis.enabled:
+            self.challenges = self._in_redis()
         self._house = House(
             public_url=settings.public_url,
             keys=keys,
@@ -261,10 +267,13 @@ class Site:
                 f"run `scep-server request reject {entry.id}`"
             ) from None
 
-    def _in_redis(self, server: RedisServer) -> RedisChallenges:
+    def _in_redis(self) -> Challenges:
         """Whether a challenge is spent the ledger says, and what was minted before there was a Redis it still has."""
+        from scep_server.cache import RedisChallenges, connect  # noqa: PLC0415 - 0.1 s that few commands need
+
+        self._redis = connect(self.settings.redis)
         elsewhere, record = self.ledger.challenges.find, self.ledger.record
-        return RedisChallenges(server, self.keys, clock=utc_now, elsewhere=elsewhere, record=record)
+        return RedisChallenges(self._redis, self.keys, clock=utc_now, elsewhere=elsewhere, record=record)
 
     @functools.cached_property
     def _outbox(self) -> Outbox:
