@@ -15,16 +15,16 @@ from scep_server.errors import OutboundFault, PluginFault
 
 API_VERSIONS: Final = {VALIDATION: "2018-02-20", PKI_CONNECTOR: "5019-05-05"}
 """Sent as a header. The second is Microsoft's, odd year and all."""
-NOT_CONNECTED: Final = frozenset({"name", "refused", "tls"})
-"""Kinds of OutboundFault in which the request was not sent."""
+LOST: Final = frozenset({"name", "refused", "tls", "cut"})
+"""Kinds of OutboundFault that an address shows whose service has moved away."""
 GONE: Final = frozenset({404, 410})
 
 
 class IntuneServices:
     """Posts JSON to a service, wherever the tenant's is.
 
-    A POST is repeated only where the first one surely had no effect: refused for its token (bearer.py), or sent to an
-    address that is no more. Everything else is the caller's, or the device's, to repeat.
+    A POST is repeated in two cases only, once each: refused for its token (bearer.py), and failed at an address that
+    is no longer the tenant's. Everything else is the caller's, or the device's, to repeat; all five calls may be.
     """
 
     def __init__(self, settings: IntuneSettings, requests: BearerRequests, discovery: Discovery) -> None:
@@ -42,9 +42,6 @@ class IntuneServices:
         except TimeoutError as error:
             self._discovery.clear()
             raise PluginFault(f"Intune ({path}) did not answer within {self._seconds:g} s") from error
-        except PluginFault:
-            self._discovery.clear()
-            raise
 
     async def _post(self, service: str, path: str, content: bytes, max_bytes: int) -> Mapping[str, Any]:
         uri = await self._discovery.uri(service)
@@ -53,7 +50,6 @@ class IntuneServices:
         except (OutboundFault, ServiceFault) as fault:
             if not _moved(fault):
                 raise
-            self._discovery.clear()
             now = await self._discovery.uri(service)
             if now == uri:
                 raise
@@ -61,16 +57,20 @@ class IntuneServices:
 
     async def _send(self, service: str, uri: str, path: str, content: bytes, max_bytes: int) -> Mapping[str, Any]:
         headers = {"Content-Type": "application/json", "api-version": API_VERSIONS[service]}
-        return await self._requests.send(
-            "POST",
-            f"{uri}/{path}",
-            self._scope,
-            what=f"Intune ({path})",
-            headers=headers,
-            body=content,
-            max_bytes=max_bytes,
-        )
+        try:
+            return await self._requests.send(
+                "POST",
+                f"{uri}/{path}",
+                self._scope,
+                what=f"Intune ({path})",
+                headers=headers,
+                body=content,
+                max_bytes=max_bytes,
+            )
+        except PluginFault:
+            self._discovery.clear()
+            raise
 
 
 def _moved(fault: OutboundFault | ServiceFault) -> bool:
-    return fault.status in GONE if isinstance(fault, ServiceFault) else fault.kind in NOT_CONNECTED
+    return fault.status in GONE if isinstance(fault, ServiceFault) else fault.kind in LOST
