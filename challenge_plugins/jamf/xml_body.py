@@ -28,9 +28,16 @@ def read_xml(body: bytes) -> tuple[str, dict[str, Any]]:
         parser.Parse(body, True)
     except expat.ExpatError:
         raise ValueError("the body is no well-formed XML") from None
-    except LookupError:
+    except _NotAcceptedError:
+        raise
+    except (LookupError, ValueError):
+        # From the codec that the XML declaration names: many of Python's are for something else.
         raise ValueError("the body is XML in an unknown encoding") from None
     return tree.root
+
+
+class _NotAcceptedError(ValueError):
+    """XML, but of a form that no event has."""
 
 
 class _Tree:
@@ -43,13 +50,13 @@ class _Tree:
 
     def doctype(self, *_: object) -> None:
         """Entities could make a small body large, or read files."""
-        raise ValueError("the body has a document type declaration, which is not accepted")
+        raise _NotAcceptedError("the body has a document type declaration, which is not accepted")
 
     def start(self, name: str, _: dict[str, str]) -> None:
         """One element deeper."""
         self._elements += 1
         if len(self._open) >= MAX_DEPTH or self._elements > MAX_ELEMENTS:
-            raise ValueError("the body has too many elements")
+            raise _NotAcceptedError("the body has too many elements")
         self._open.append((name, {}, []))
 
     def text(self, data: str) -> None:
