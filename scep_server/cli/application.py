@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from scep_server.cli import audit, cert, client, explain, initialise, integration, quickstart, reconcile, request, serve
+from scep_server.cli import (
+    audit,
+    cert,
+    challenge,
+    client,
+    explain,
+    initialise,
+    integration,
+    quickstart,
+    reconcile,
+    request,
+    serve,
+)
 from scep_server.cli.failures import EXIT_CODES
 
 application = typer.Typer(
@@ -41,6 +53,7 @@ application.command("init")(initialise.init)
 application.command("serve")(serve.serve)
 application.command("check")(serve.check)
 application.add_typer(integration.commands, name="integration")
+application.add_typer(challenge.commands, name="challenge")
 application.add_typer(cert.commands, name="cert")
 application.add_typer(request.commands, name="request")
 application.add_typer(audit.commands, name="audit")

@@ -1,24 +1,25 @@
 """`scep-server integration`: the MDM connections, each with its own SCEP URL, challenge and options.
 
 Changes reach running servers by themselves. A secret is shown when it is made; later only with --reveal, to those who
-may read the key file.
+may read the key file, and only where the plugin keeps it in a form that can be shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scep_server.cli import output
+from scep_server.cli import integration_asking, integration_types, mdm_form, output
 from scep_server.cli.failures import USAGE, CommandFailed
-from scep_server.cli.options import Config, Data, Json, Reveal, secret, settings_of
+from scep_server.cli.mdm_form import For
+from scep_server.cli.options import Config, Data, Json, Reveal, pairs, settings_of
+from scep_server.cli.plugin_settings import Given, Secret, SecretEnv, SecretFile, Setting, SettingEnv, SettingFile
 
 if TYPE_CHECKING:
-    from scep_server.config import Settings
+    from scep_server.assembly.integrations import Shown
+    from scep_server.assembly.site import Site
     from scep_server.types import Integration
 
 commands = typer.Typer(help="Add, change, rotate and delete MDM connections.", no_args_is_help=True)
@@ -35,26 +36,17 @@ Option = Annotated[
         "signing_time_window, … (repeatable).",
     ),
 ]
-Setting = Annotated[
-    list[str] | None,
-    typer.Option("--setting", metavar="KEY=VALUE", help="A setting of the challenge plugin itself (repeatable)."),
-]
-Secret = Annotated[
-    str | None, typer.Option("--secret", metavar="VALUE", help="Use this secret (visible to others; prefer a file).")
-]
-SecretFile = Annotated[Path | None, typer.Option("--secret-file", metavar="FILE", help="Read the secret from a file.")]
-SecretEnv = Annotated[
-    str | None, typer.Option("--secret-env", metavar="NAME", help="Read the secret from an environment variable.")
-]
 
 
 @commands.command()
 def add(
     name: Name,
-    challenge: Annotated[str, typer.Option(metavar="TYPE", help="Challenge plugin, such as static.")],
+    challenge: Annotated[str, typer.Option(metavar="TYPE", help="Challenge plugin; see `integration types`.")],
     option: Option = None,
     setting: Setting = None,
-    secret_: Secret = None,
+    setting_file: SettingFile = None,
+    setting_env: SettingEnv = None,
+    secret: Secret = None,
     secret_file: SecretFile = None,
     secret_env: SecretEnv = None,
     data: Data = None,
@@ -64,14 +56,13 @@ def add(
     """Add an integration. Its secret is generated unless given, and shown once."""
     from scep_server.assembly.site import opened  # noqa: PLC0415 - see options.settings_of
 
-    options = _pairs(option, "--option")
-    settings_given = _plugin_settings(setting, secret(secret_, secret_file, secret_env, option="--secret"))
+    options = pairs(option, "--option")
+    given = Given(setting, setting_file, setting_env, secret, secret_file, secret_env).for_plugin(challenge)
     settings = settings_of(data, config)
 
     async def run() -> None:
         async with opened(settings) as site:
-            shown = await site.integrations.add(name, challenge, options, settings_given)
-        _show_secrets(settings, name, shown.secrets, as_json=as_json)
+            _show_secrets(site, await site.integrations.add(name, challenge, options, given), as_json=as_json)
 
     asyncio.run(run())
 
@@ -89,24 +80,36 @@ def list_(
 
     async def run() -> None:
         async with opened(settings) as site:
-            output.rows((_record(settings, one) for one in site.integrations.list()), COLUMNS, form)
+            output.rows((_record(site, one) for one in site.integrations.list()), COLUMNS, form)
 
     asyncio.run(run())
 
 
 @commands.command()
-def show(name: Name, data: Data = None, config: Config = None, reveal: Reveal = False, as_json: Json = False) -> None:
-    """Show one integration with all its options."""
+def show(
+    name: Name,
+    data: Data = None,
+    config: Config = None,
+    mdm: For = None,
+    reveal: Reveal = False,
+    as_json: Json = False,
+) -> None:
+    """Show one integration with all its options, or what to type into an MDM for it."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
 
     settings = settings_of(data, config)
 
     async def run() -> None:
         async with opened(settings) as site:
-            record = _record(settings, site.integrations.show(name))
+            if mdm is not None:
+                mdm_form.show(site, name, mdm, reveal=reveal, as_json=as_json)
+                return
+            record = _record(site, site.integrations.show(name))
             revealed = site.integrations.reveal(name) if reveal else {}
         if reveal and not revealed:
-            raise CommandFailed(f"the challenge plugin of {name} keeps no secret that could be shown")
+            raise CommandFailed(
+                f"the challenge plugin of {name} keeps no secret that could be shown; rotate-secret makes a new one"
+            )
         if as_json:
             output.json_line(record | dict(revealed))
         else:
@@ -119,6 +122,9 @@ def show(name: Name, data: Data = None, config: Config = None, reveal: Reveal = 
 def set_(
     name: Name,
     option: Option = None,
+    setting: Setting = None,
+    setting_file: SettingFile = None,
+    setting_env: SettingEnv = None,
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="A disabled integration refuses every enrolment.")
     ] = None,
@@ -126,19 +132,23 @@ def set_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Change options, or switch the integration on or off."""
+    """Change options or settings, or switch the integration on or off. Its secret stays."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
 
-    options = _pairs(option, "--option")
-    if not options and enable is None:
-        raise CommandFailed("nothing to change; give --option KEY=VALUE, --enable or --disable", USAGE)
+    options = pairs(option, "--option")
+    given = Given(setting, setting_file, setting_env)
+    if not options and not given and enable is None:
+        raise CommandFailed(
+            "nothing to change; give --option KEY=VALUE, --setting KEY=VALUE, --enable or --disable", USAGE
+        )
     settings = settings_of(data, config)
 
     async def run() -> None:
         async with opened(settings) as site:
-            changed = await site.integrations.set(name, options, enabled=enable)
+            changes = given.for_plugin(site.integrations.show(name).challenge)
+            record = _record(site, await site.integrations.set(name, options, changes, enabled=enable))
         if as_json:
-            output.json_line(_record(settings, changed))
+            output.json_line(record)
         else:
             print(f"changed {name}")
 
@@ -149,7 +159,9 @@ def set_(
 def rotate_secret(
     name: Name,
     setting: Setting = None,
-    secret_: Secret = None,
+    setting_file: SettingFile = None,
+    setting_env: SettingEnv = None,
+    secret: Secret = None,
     secret_file: SecretFile = None,
     secret_env: SecretEnv = None,
     drop_old: Annotated[
@@ -162,15 +174,15 @@ def rotate_secret(
     """Make a new secret; the one before stays valid until the next rotation."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
 
-    settings_given = _plugin_settings(setting, secret(secret_, secret_file, secret_env, option="--secret"))
-    if drop_old:
-        settings_given["drop_old"] = "yes"
+    given = Given(setting, setting_file, setting_env, secret, secret_file, secret_env)
     settings = settings_of(data, config)
 
     async def run() -> None:
         async with opened(settings) as site:
-            shown = await site.integrations.rotate(name, settings_given)
-        _show_secrets(settings, name, shown.secrets, as_json=as_json)
+            changes = given.for_plugin(site.integrations.show(name).challenge)
+            if drop_old:
+                changes["drop_old"] = "yes"
+            _show_secrets(site, await site.integrations.rotate(name, changes), as_json=as_json)
 
     asyncio.run(run())
 
@@ -197,12 +209,18 @@ def delete(
     asyncio.run(run())
 
 
-def _record(settings: Settings, integration: Integration) -> dict[str, Any]:
+commands.command("test")(integration_asking.try_out)
+commands.command("sync")(integration_asking.sync)
+commands.command("types")(integration_types.types)
+
+
+def _record(site: Site, integration: Integration) -> dict[str, Any]:
     from scep_server.assembly.options import options_record  # noqa: PLC0415
 
     return {
         "integration": integration.name,
-        "scep_url": settings.scep_url(integration.name),
+        "scep_url": site.settings.scep_url(integration.name),
+        **site.integrations.addresses(integration),
         "challenge_type": integration.challenge,
         "enabled": integration.enabled,
         "version": integration.version,
@@ -212,30 +230,16 @@ def _record(settings: Settings, integration: Integration) -> dict[str, Any]:
     }
 
 
-def _show_secrets(settings: Settings, name: str, secrets: Mapping[str, str], *, as_json: bool) -> None:
-    shown = {"integration": name, "scep_url": settings.scep_url(name), **secrets}
+def _show_secrets(site: Site, shown: Shown, *, as_json: bool) -> None:
+    name = shown.integration.name
+    record = {"integration": name, "scep_url": site.settings.scep_url(name), **shown.addresses, **shown.secrets}
     if as_json:
-        output.json_line(shown)
-    else:
-        output.panel("Put these into the MDM", shown, "Shown once; later with `scep-server integration show --reveal`.")
-
-
-def _pairs(written: Sequence[str] | None, option: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in written or ():
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise CommandFailed(f"{option} {key or text!r} has no value; write KEY=VALUE", USAGE)
-        if key in pairs:
-            raise CommandFailed(f"{option} {key} is given twice", USAGE)
-        pairs[key] = value
-    return pairs
-
-
-def _plugin_settings(written: Sequence[str] | None, challenge: str | None) -> dict[str, str]:
-    pairs = _pairs(written, "--setting")
-    if "challenge" in pairs:
-        raise CommandFailed("a secret is no --setting; give it with --secret-file or --secret-env", USAGE)
-    if challenge is not None:
-        pairs["challenge"] = challenge
-    return pairs
+        output.json_line(record)
+        return
+    hint = ""
+    if shown.secrets:
+        kept = shown.secrets.keys() <= site.integrations.reveal(name).keys()
+        later = f"later with `scep-server integration show {name} --reveal`"
+        new = f"`scep-server integration rotate-secret {name}` makes new ones"
+        hint = f"Shown once; {later}." if kept else f"Shown once; {new}."
+    output.panel("Put these into the MDM", record, hint)

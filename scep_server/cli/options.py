@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,10 +83,7 @@ def secret(typed: str | None, file: Path | None, variable: str | None, *, option
         )
         value = typed
     elif file is not None:
-        try:
-            value = file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandFailed(f"{option}-file {file} cannot be read: {error}") from None
+        value = text_of(file, f"{option}-file")
     elif variable is not None:
         value = os.environ.get(variable, "")
     else:
@@ -92,3 +91,25 @@ def secret(typed: str | None, file: Path | None, variable: str | None, *, option
     if not value:
         raise CommandFailed(f"{option} is empty; an empty secret would let everybody in", USAGE)
     return value
+
+
+def text_of(file: Path, option: str) -> str:
+    """What a file (`-`: standard input) holds, without the line end that editors add. Raises CommandFailed."""
+    try:
+        text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{option} {file} cannot be read: {error}") from None
+    return text.rstrip("\r\n")
+
+
+def pairs(written: Sequence[str] | None, option: str) -> dict[str, str]:
+    """KEY=VALUE options as they were repeated. Raises CommandFailed for one without a value, or given twice."""
+    found: dict[str, str] = {}
+    for text in written or ():
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise CommandFailed(f"{option} {key or text!r} has no value; write KEY=VALUE", USAGE)
+        if key in found:
+            raise CommandFailed(f"{option} {key} is given twice", USAGE)
+        found[key] = value
+    return found

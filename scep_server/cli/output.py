@@ -112,4 +112,9 @@ def _cell(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, frozenset | list | tuple):
         return ", ".join(sorted(str(part) for part in value))
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Control characters escaped: terminals obey them."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

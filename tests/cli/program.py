@@ -110,6 +110,13 @@ class Quickstart:
         """The SCEP URL of another integration."""
         return str(self.line["scep_url"]).removesuffix("default") + integration
 
+    def until_served(self, integration: str) -> None:
+        """Running servers take up a change by themselves, within two seconds; a busy machine gets more tries."""
+        for _ in range(300):
+            if call("client", "caps", "--url", self.scep_url(integration)).returncode == 0:
+                return
+        raise AssertionError(f"{integration} is not served")
+
     def enroll(self, out: Path, subject: str, *more: object) -> dict[str, Any]:
         """A certificate from the default integration, as `client enroll --json` tells it."""
         arguments = ("client", "enroll", "--url", self.line["scep_url"], "--out", out, "--subject", subject, "--json")

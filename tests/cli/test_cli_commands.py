@@ -83,7 +83,7 @@ def test_show_and_revoke(site: Quickstart, tmp_path: Path) -> None:
         (("request", "approve", "999"), 3, "999"),
         (("request", "show", "999"), 3, "request list"),
         (("integration", "show", "nope"), 1, "there are: default"),
-        (("integration", "add", "x", "--challenge", "nope"), 1, "installed: static"),
+        (("integration", "add", "x", "--challenge", "nope"), 1, "installed: dynamic, intune, jamf, static, webhook"),
         (("integration", "add", "a/b", "--challenge", "static"), 1, "cannot be an integration's name"),
         (("integration", "add", "default", "--challenge", "static"), 1, "exists"),
         (("integration", "set", "default", "--option", "renewl=on"), 1, "did you mean renewal?"),
@@ -113,7 +113,7 @@ def test_an_integration_lives_at_once_and_is_gone_at_once(site: Quickstart, tmp_
     (added,) = json_lines(succeed(*add, "--data", site.data))
     assert list(added) == ["integration", "scep_url", "challenge"]
     assert added["scep_url"] == site.scep_url("fleet")
-    _until_served(site, "fleet")
+    site.until_served("fleet")
 
     out = tmp_path / "device"
     enroll = ("client", "enroll", "--url", added["scep_url"], "--subject", "CN=waits", "--key-type", "p256")
@@ -192,14 +192,6 @@ def test_explain_reads_what_enrolment_left(device: tuple[Path, dict[str, Any]]) 
     assert "CN=device 1" in succeed("explain", device[0] / "cert.pem")
     done = program.call("explain", "-", stdin="nothing of the kind")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-
-
-def _until_served(site: Quickstart, integration: str) -> None:
-    """Running servers take up a change by themselves; the contract is two seconds, a busy machine gets more tries."""
-    for _ in range(300):
-        if program.call("client", "caps", "--url", site.scep_url(integration)).returncode == 0:
-            return
-    pytest.fail(f"{integration} is not served")
 
 
 def _until_offered(site: Quickstart, keyword: str) -> None:

@@ -1,0 +1,97 @@
+"""`integration show --for`: an MDM's form, filled; or a profile file for Apple devices."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from scep_server.cli import output
+from scep_server.cli.failures import USAGE, CommandFailed, say
+
+if TYPE_CHECKING:
+    from scep_server.assembly.forms import Facts, Form
+    from scep_server.assembly.site import Site
+
+
+class Choice(enum.StrEnum):
+    """What --for takes (assembly.forms.Mdm, which is slow to import)."""
+
+    JAMF = "jamf"
+    WORKSPACE_ONE = "workspace-one"
+    INTUNE = "intune"
+    APPLE = "apple"
+
+
+For = Annotated[
+    Choice | None,
+    typer.Option(
+        "--for",
+        show_choices=True,
+        help="What to type into this MDM's forms; apple: a .mobileconfig on standard output.",
+    ),
+]
+_NAMES: Final = frozenset({"username", "header_name"})
+"""Beside the secrets, and none themselves."""
+
+
+def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) -> None:
+    """Print the forms, or the profile. ConfigurationError when this MDM cannot use this integration."""
+    from scep_server.assembly.forms import Mdm, check_fit, forms  # noqa: PLC0415 - see options.settings_of
+
+    mdm = Mdm(choice)
+    check_fit(mdm, site.integrations.show(name))
+    facts = _facts(site, name, reveal=reveal)
+    if mdm is Mdm.APPLE:
+        if as_json:
+            raise CommandFailed("--for apple prints a profile; leave out --json", USAGE)
+        _profile(facts, reveal=reveal)
+        return
+    made = forms(mdm, facts)
+    if as_json:
+        output.json_line({"integration": name, "for": str(mdm), "forms": [_record(form) for form in made]})
+    else:
+        _print(made)
+
+
+def _facts(site: Site, name: str, *, reveal: bool) -> Facts:
+    from scep_server.assembly.forms import HIDDEN, gather  # noqa: PLC0415
+
+    integration = site.integrations.show(name)
+    secrets = {
+        key: value if reveal or key in _NAMES else HIDDEN for key, value in site.integrations.reveal(name).items()
+    }
+    return gather(site.settings, integration, site.integrations.addresses(integration), secrets)
+
+
+def _profile(facts: Facts, *, reveal: bool) -> None:
+    from scep_server.assembly.apple_profile import (  # noqa: PLC0415
+        CHALLENGE_PLACEHOLDER,
+        DEVICE_PLACEHOLDER,
+        apple_profile,
+    )
+
+    sys.stdout.write(apple_profile(facts, reveal=reveal).decode())
+    sys.stdout.flush()
+    say(f"replace {DEVICE_PLACEHOLDER} by your MDM's variable for the device, such as $UDID in Jamf Pro")
+    if not reveal:
+        say(f"replace {CHALLENGE_PLACEHOLDER} by the challenge")
+
+
+def _record(form: Form) -> dict[str, object]:
+    return {
+        "form": form.where,
+        "fields": [{"field": one.name, "value": one.value, "note": one.note or None} for one in form.fields],
+    }
+
+
+def _print(made: Sequence[Form]) -> None:
+    width = max(len(one.name) for form in made for one in form.fields)
+    for number, form in enumerate(made):
+        print(("\n" if number else "") + form.where)
+        for one in form.fields:
+            note = f"({one.note})" if one.note else ""
+            print(f"  {one.name:<{width}}  {'  '.join(part for part in (output.printable(one.value), note) if part)}")

@@ -1,0 +1,194 @@
+"""The commands around the challenges that MDMs use: added, shown once, changed, minted."""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import program
+import pytest
+from program import Quickstart, json_lines, succeed
+
+CHALLENGE = re.compile(r"[0-9A-F]{32}")
+TENANT = ("--setting", "tenant=contoso.example", "--setting", "client_id=11111111-2222-3333-4444-555555555555")
+
+
+@pytest.fixture(scope="module")
+def dynamic(site: Quickstart) -> dict[str, Any]:
+    """A dynamic integration, as --json told it."""
+    add = ("integration", "add", "minting", "--challenge", "dynamic", "--data", site.data, "--json")
+    (record,) = json_lines(succeed(*add))
+    site.until_served("minting")
+    return record
+
+
+def refused(site: Quickstart, *arguments: object, stdin: str | None = None, **extra: str) -> str:
+    """The one error line of a command that must fail and print no result."""
+    done = program.call(*arguments, "--data", site.data, stdin=stdin, **extra)
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    return error
+
+
+def test_adding_a_dynamic_one_tells_exactly_what_its_mdm_needs(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    assert list(dynamic) == ["integration", "scep_url", "challenge_url", "username", "password"]
+    assert dynamic["challenge_url"] == f"{dynamic['scep_url']}/mscep_admin/"
+    assert dynamic["password"] not in succeed("integration", "show", "minting", "--reveal", "--data", site.data)
+
+
+def test_the_hint_says_whether_a_secret_can_be_seen_again(site: Quickstart) -> None:
+    kept = succeed("integration", "add", "hint-kept", "--challenge", "static", "--data", site.data)
+    assert "integration show hint-kept --reveal" in kept
+    once = succeed("integration", "add", "hint-once", "--challenge", "dynamic", "--data", site.data)
+    assert "Shown once; `scep-server integration rotate-secret hint-once` makes new ones." in once
+    assert "--reveal" not in once
+
+
+def test_a_plugin_that_is_given_its_secret_shows_none(site: Quickstart, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("entra-app-secret\n")
+    add = ("integration", "add", "entra", "--challenge", "intune", *TENANT, "--secret-file", file)
+    text = succeed(*add, "--data", site.data)
+    assert "entra-app-secret" not in text
+    assert "Shown once" not in text
+    assert "keeps no secret" in refused(site, "integration", "show", "entra", "--reveal")
+
+
+@pytest.mark.parametrize("source", ["file", "environment", "stdin"])
+def test_a_setting_can_be_read_from_where_nobody_sees_it(site: Quickstart, tmp_path: Path, source: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("a-signing-secret-of-a-receiver-0123456789\n")
+    options = {
+        "file": ("--setting-file", f"signing_secret={file}"),
+        "environment": ("--setting-env", "signing_secret=HOOK_SECRET"),
+        "stdin": ("--setting-file", "signing_secret=-"),
+    }
+    name = f"hook-{source}"
+    add = ("integration", "add", name, "--challenge", "webhook", "--setting", "url=https://hook.example/", "--json")
+    done = program.call(
+        *add, *options[source], "--data", site.data, stdin=file.read_text(), HOOK_SECRET=file.read_text().strip()
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = json_lines(succeed("integration", "show", name, "--reveal", "--json", "--data", site.data))
+    assert shown["signing_secret"] == file.read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("challenge", "options", "says"),
+    [
+        ("static", ("--setting", "challenge=0123456789ABCDEF"), "--setting-file challenge=PATH"),
+        ("intune", (*TENANT, "--setting", "client_secret=s"), "with --secret-file or --secret-env"),
+        ("webhook", ("--setting", "authorization=Bearer x"), "--setting-env authorization=NAME"),
+        ("dynamic", ("--secret", "0123456789ABCDEF"), "takes no secret"),
+        ("dynamic", ("--setting", "lifetme_minutes=5"), "lifetime_minutes"),
+        ("dynamic", ("--setting", "lifetime_minutes"), "KEY=VALUE"),
+        ("dynamic", ("--setting", "drop_old=yes"), "rotate-secret --drop-old"),
+        ("intune", (*TENANT, "--secret-env", "ONE", "--setting-env", "client_secret=ONE"), "given twice"),
+        ("intune", (*TENANT, "--setting-env", "client_secret=NOT_SET"), "client_secret is empty"),
+        ("intune", (*TENANT, "--setting-file", "client_secret=/nonexistent"), "cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_the_remedy(
+    site: Quickstart, challenge: str, options: tuple[str, ...], says: str
+) -> None:
+    error = refused(site, "integration", "add", "never", "--challenge", challenge, *options, ONE="0123456789ABCDEF")
+    assert says in error
+    assert "0123456789ABCDEF" not in error
+    assert "never" not in succeed("integration", "list", "--data", site.data)
+
+
+def test_a_setting_changes_and_the_password_stays(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    change = ("integration", "set", "minting", "--setting", "lifetime_minutes=5", "--data", site.data, "--json")
+    (record,) = json_lines(succeed(*change))
+    assert (record["integration"], record["version"]) == ("minting", 2)
+    (minted,) = json_lines(succeed("challenge", "mint", "minting", "--json", "--data", site.data))
+    assert set(minted) == {"challenge", "expires_at"}
+    assert _page(dynamic, expires="5")
+
+
+def test_nothing_to_change_is_said(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    assert "--setting KEY=VALUE" in refused(site, "integration", "set", dynamic["integration"])
+    assert "lifetime_minutes" in refused(
+        site, "integration", "set", dynamic["integration"], "--setting", "lifetime_minutes=never"
+    )
+
+
+def test_mint_prints_challenges_and_nothing_else(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    done = program.call("challenge", "mint", dynamic["integration"], "--count", "7", "--data", site.data)
+    lines = done.stdout.splitlines()
+    assert (len(lines), len(set(lines)), done.stderr) == (7, 7, "")
+    assert all(CHALLENGE.fullmatch(line) for line in lines)
+
+
+def test_more_than_one_batch_is_minted(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    minted = succeed("challenge", "mint", dynamic["integration"], "--count", "501", "--data", site.data).splitlines()
+    assert len(set(minted)) == 501
+
+
+def test_a_bound_challenge_admits_its_names_only(site: Quickstart, dynamic: dict[str, Any], tmp_path: Path) -> None:
+    bound = ("--subject", "CN=mine,O=Example", "--san", "dns:mine.example.org", "--lifetime", "30", "--uses", "1")
+    (challenge,) = succeed("challenge", "mint", dynamic["integration"], *bound, "--data", site.data).splitlines()
+    program_enroll = ("client", "enroll", "--url", dynamic["scep_url"], "--key-type", "p256")
+    other = program.call(
+        *program_enroll, "--out", tmp_path / "other", "--subject", "CN=other", SCEP_CHALLENGE=challenge
+    )
+    assert other.returncode == 3, other.stderr
+    mine = program.call(
+        *program_enroll, "--out", tmp_path / "mine", "--subject", "CN=mine,O=Example", SCEP_CHALLENGE=challenge
+    )
+    assert mine.returncode == 0, mine.stderr
+    again = program.call(
+        *program_enroll, "--out", tmp_path / "again", "--subject", "CN=mine,O=Example", SCEP_CHALLENGE=challenge
+    )
+    assert again.returncode == 3, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("default",), "mints no challenges"),
+        (("nope",), "there is no integration"),
+        (("minting", "--san", "host.example.org"), "TYPE:VALUE"),
+        (("minting", "--subject", "no name"), "subject"),
+        (("minting", "--device-id", "abc"), "device id"),
+        (("minting", "--lifetime", "99999"), "lifetime"),
+        (("minting", "--count", "2", "--transaction-id", "t"), "one challenge"),
+        (("minting", "--transaction-id", "t"), "kept_for_ec"),
+    ],
+)
+@pytest.mark.usefixtures("dynamic")
+def test_what_cannot_be_minted_is_said(site: Quickstart, options: tuple[str, ...], says: str) -> None:
+    assert says in refused(site, "challenge", "mint", *options)
+
+
+def test_types_lists_each_plugin_with_its_settings() -> None:
+    known = {one["challenge_type"]: one for one in json_lines(succeed("integration", "types", "--json"))}
+    assert {"dynamic", "intune", "jamf", "static", "webhook"} <= set(known)
+    secrets = {one["name"] for one in known["intune"]["settings"] if one["secret"]}
+    assert secrets == {"client_secret"}
+    assert known["dynamic"]["addresses"] == {"challenge_url": "/scep/NAME/mscep_admin/"}
+    text = succeed("integration", "types", "intune")
+    assert "client_secret (secret: --setting-file, --setting-env)" in text
+    assert "tenant (required)" in text
+    assert "lifetime_minutes" not in text
+    done = program.call("integration", "types", "nope")
+    assert (done.returncode, "installed: dynamic" in done.stderr) == (1, True)
+
+
+def test_what_has_no_service_behind_it_is_not_tested(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    assert "nothing to test" in refused(site, "integration", "test", "default")
+    assert "no revocations to fetch" in refused(site, "integration", "sync", dynamic["integration"])
+
+
+def _page(dynamic: dict[str, Any], *, expires: str) -> bool:
+    """Whether the running server's page says this many minutes, within the time that a change may take to arrive."""
+    login = base64.b64encode(f"{dynamic['username']}:{dynamic['password']}".encode()).decode()
+    for _ in range(300):  # see Quickstart.until_served
+        request = urllib.request.Request(dynamic["challenge_url"], headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            if f"expire within {expires} minutes" in answer.read().decode():
+                return True
+    return False

@@ -1,0 +1,117 @@
+"""`integration show --for`: an MDM's form on the terminal, as JSON, and as a profile file."""
+
+from __future__ import annotations
+
+import hashlib
+import plistlib
+from typing import Any
+
+import program
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from program import Quickstart, json_lines, succeed
+
+from scep_server.assembly.forms import Mdm
+from scep_server.cli.mdm_form import Choice
+
+
+@pytest.fixture(scope="module")
+def added(site: Quickstart) -> dict[str, dict[str, Any]]:
+    """An integration of each kind with a form, as --json told it."""
+    records = {}
+    for kind in ("static", "dynamic", "jamf"):
+        (record,) = json_lines(
+            succeed("integration", "add", f"form-{kind}", "--challenge", kind, "--data", site.data, "--json")
+        )
+        records[kind] = record
+    return records
+
+
+def shown(site: Quickstart, name: str, mdm: str, *more: object) -> str:
+    return succeed("integration", "show", name, "--for", mdm, *more, "--data", site.data)
+
+
+def fields(site: Quickstart, name: str, mdm: str, *more: object) -> dict[str, str]:
+    """Every field of the forms, the later one of a name."""
+    (record,) = json_lines(shown(site, name, mdm, "--json", *more))
+    assert (record["integration"], record["for"]) == (name, mdm)
+    return {one["field"]: one["value"] for form in record["forms"] for one in form["fields"]}
+
+
+def root_of(site: Quickstart) -> bytes:
+    return x509.load_pem_x509_certificate((site.data / "ca" / "root.pem").read_bytes()).public_bytes(Encoding.DER)
+
+
+def test_the_choices_of_for_are_the_mdms_there_are() -> None:
+    assert [str(one) for one in Choice] == [str(one) for one in Mdm]
+
+
+@pytest.mark.parametrize("mdm", ["jamf", "workspace-one", "apple"])
+def test_a_static_secret_is_shown_only_when_asked_for(
+    site: Quickstart, added: dict[str, dict[str, Any]], mdm: str
+) -> None:
+    secret = added["static"]["challenge"]
+    assert secret not in shown(site, "form-static", mdm)
+    assert secret in shown(site, "form-static", mdm, "--reveal")
+
+
+def test_a_form_is_laid_out_field_by_field(site: Quickstart, added: dict[str, dict[str, Any]]) -> None:
+    lines = shown(site, "form-static", "jamf").splitlines()
+    assert "Computers > Configuration Profiles > New > Options > SCEP" in lines
+    start = lines.index("Computers > Configuration Profiles > New > Options > SCEP")
+    assert lines[start + 1].split() == ["URL", added["static"]["scep_url"]]
+    assert any(line.split("  ")[1:2] == ["Challenge"] and line.endswith("<shown with --reveal>") for line in lines)
+
+
+def test_the_forms_carry_the_values_of_this_site(site: Quickstart, added: dict[str, dict[str, Any]]) -> None:
+    jamf = fields(site, "form-dynamic", "jamf")
+    assert jamf["URL To SCEP Admin"] == added["dynamic"]["challenge_url"]
+    assert jamf["Username"] == added["dynamic"]["username"]
+    assert jamf["Fingerprint"] == hashlib.sha1(root_of(site)).hexdigest().upper()
+    assert fields(site, "form-dynamic", "workspace-one")["SCEP Challenge URL"] == added["dynamic"]["challenge_url"]
+    assert fields(site, "form-jamf", "jamf")["Webhook URL"] == added["jamf"]["webhook_url"]
+
+
+def test_what_is_kept_as_a_mac_is_not_pretended_to_be_there(site: Quickstart, added: dict[str, dict[str, Any]]) -> None:
+    revealed = shown(site, "form-dynamic", "jamf", "--reveal")
+    assert added["dynamic"]["password"] not in revealed
+    assert "`scep-server integration rotate-secret` makes a new one" in revealed
+
+
+@pytest.mark.parametrize(
+    ("name", "mdm", "more", "code", "says"),
+    [
+        ("form-static", "intune", (), 1, "add an integration with --challenge intune"),
+        ("form-jamf", "workspace-one", (), 1, "--challenge static or --challenge dynamic"),
+        ("form-jamf", "apple", (), 1, "--for jamf"),
+        ("form-dynamic", "apple", ("--reveal",), 1, "challenge mint form-dynamic"),
+        ("form-static", "apple", ("--json",), 2, "leave out --json"),
+        ("form-none", "jamf", (), 1, "there is no integration"),
+    ],
+)
+@pytest.mark.usefixtures("added")
+def test_what_does_not_fit_prints_nothing_and_says_what_does(
+    site: Quickstart, name: str, mdm: str, more: tuple[str, ...], code: int, says: str
+) -> None:
+    done = program.call("integration", "show", name, "--for", mdm, *more, "--data", site.data)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+
+
+def test_an_mdm_that_nobody_knows_is_a_wrong_command_line(site: Quickstart) -> None:
+    done = program.call("integration", "show", "default", "--for", "notes", "--data", site.data)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_profile_alone_is_on_standard_output(site: Quickstart, added: dict[str, dict[str, Any]]) -> None:
+    done = program.call("integration", "show", "form-dynamic", "--for", "apple", "--data", site.data)
+    profile = plistlib.loads(done.stdout.encode())
+    root, issuing, scep = profile["PayloadContent"]
+    assert (root["PayloadContent"], issuing["PayloadType"]) == (root_of(site), "com.apple.security.pkcs1")
+    assert scep["PayloadContent"]["URL"] == added["dynamic"]["scep_url"]
+    assert scep["PayloadContent"]["CAFingerprint"] == hashlib.sha1(root_of(site)).digest()
+    assert done.stderr.splitlines() == [
+        "replace DEVICE-ID by your MDM's variable for the device, such as $UDID in Jamf Pro",
+        "replace CHALLENGE by the challenge",
+    ]
