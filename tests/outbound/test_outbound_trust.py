@@ -41,7 +41,8 @@ async def test_the_operating_systems_file_may_be_named_by_the_environment(
     assert (await both.request("GET", other.url())).status == 200
 
 
-def test_the_operating_system_is_trusted_by_default() -> None:
+def test_the_operating_system_is_trusted_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
     if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
         cannot("no certification authorities are installed (Debian package ca-certificates)")
     context = tls_context(None)
