@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -102,6 +103,14 @@ def test_jamf_webhook_comes_before_the_profile_that_needs_it() -> None:
     hook, *_, scep = by_form(Mdm.JAMF, known)
     assert (hook["Webhook URL"], hook["Webhook Event"]) == (WEBHOOK_URL, "SCEPChallenge")
     assert scep["Challenge Type"] == "Dynamic"
+
+
+def test_jamf_webhook_with_a_shared_header_instead_of_a_login() -> None:
+    known = facts("jamf", addresses={"webhook_url": WEBHOOK_URL}, secrets={"header_name": "X-Key"})
+    hook = by_form(Mdm.JAMF, known)[0]
+    assert hook["Authentication Type"] == "Header Authentication"
+    assert json.loads(hook["Header Authentication"]) == {"X-Key": LOST}
+    assert "Username" not in hook
 
 
 def test_workspace_one_static_and_dynamic_are_two_kinds_of_authority() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,22 +37,35 @@ def dynamic(facts: Facts) -> Sequence[Form]:
 
 def webhook(facts: Facts) -> Sequence[Form]:
     """Jamf Pro asks its webhook SCEPChallenge for a challenge, and says for which device."""
-    password = facts.secret("password")
     hook = Form(
         "Settings > Global > Webhooks > New",
         (
             FormField("Display Name", f"SCEP challenge {facts.integration.name}"),
             FormField("Enabled", "on"),
             FormField("Webhook URL", facts.address("webhook_url")),
-            FormField("Authentication Type", "Basic Authentication"),
-            FormField("Username", facts.secret("username")),
-            FormField("Password", password),
-            FormField("Verify Password", password),
+            *_webhook_login(facts),
             FormField("Content Type", "JSON", "XML is understood too"),
             FormField("Webhook Event", "SCEPChallenge"),
         ),
     )
     return (hook, *_profile(facts, FormField("Challenge Type", "Dynamic", "Jamf Pro then asks the webhook")))
+
+
+def _webhook_login(facts: Facts) -> tuple[FormField, ...]:
+    """As the plugin's setting `auth` has it: it shows the name of a header, or of a user."""
+    if header := facts.secrets.get("header_name"):
+        pair = json.dumps({header: facts.secret("header_value")})
+        return (
+            FormField("Authentication Type", "Header Authentication"),
+            FormField("Header Authentication", pair, "JSON"),
+        )
+    password = facts.secret("password")
+    return (
+        FormField("Authentication Type", "Basic Authentication"),
+        FormField("Username", facts.secret("username")),
+        FormField("Password", password),
+        FormField("Verify Password", password),
+    )
 
 
 def _profile(facts: Facts, *challenge: FormField) -> Sequence[Form]:
@@ -68,7 +82,7 @@ def _profile(facts: Facts, *challenge: FormField) -> Sequence[Form]:
                 FormField("URL", facts.scep_url),
                 FormField("Name", facts.integration.name),
                 FormField("Redistribute Profile", f"{_redistribute(facts)} days", "before the end; the only renewal"),
-                FormField("Subject", "CN=managementAttestation $UDID", "any name; $UDID is Jamf Pro's variable"),
+                FormField("Subject", "CN=managementAttestation $UDID", "any name with $UDID, Jamf Pro's variable"),
                 FormField("Subject Alternative Name Type", "None"),
                 FormField("Retries", str(RETRIES), facts.pending_note),
                 FormField("Retry Delay", str(RETRY_DELAY), "seconds"),
