@@ -33,6 +33,7 @@ from scep_server.interfaces import (
     HasJobs,
     HasRoutes,
     Host,
+    JudgesRenewals,
     Mints,
     PullsRevocations,
     RevealsSecret,
@@ -126,6 +127,9 @@ class GuardedPlugin:
         self._plugin = plugin
         self._timeout = timeout
         self.confirm_blocks_release = isinstance(plugin, ConfirmsRelease) and plugin.confirm_blocks_release
+        self.judges_renewals = self.confirm_blocks_release or (
+            isinstance(plugin, JudgesRenewals) and plugin.judges_renewals
+        )
         self.takes_notices = isinstance(plugin, TakesNotices)
         self.pull_seconds = float(plugin.pull_seconds) if isinstance(plugin, PullsRevocations) else None
         self._routes = self._asked_routes()

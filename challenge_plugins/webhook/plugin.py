@@ -37,6 +37,8 @@ COUNTERS: Final = {
 class WebhookChallenge:
     """Lets the operator's receiver judge. What it decides is its own; ours is that nobody else decided it."""
 
+    judges_renewals = True
+
     def __init__(self, settings: WebhookSettings, host: Host) -> None:
         self._settings = settings
         self._host = host

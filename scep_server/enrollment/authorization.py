@@ -80,7 +80,8 @@ def _asks_to_renew(
 
 async def authorise(active: ActiveIntegration, attempt: Attempt, renewed: Entry | None) -> Authorization:
     """Ask the plugin, or accept a verified renewal; a challenge inside one is optional but must be right (R58)."""
-    if renewed is not None and not attempt.request.challenge:
+    judge = active.judge()
+    if renewed is not None and not attempt.request.challenge and not judge.judges_renewals:
         return Authorization(Grant(), renews=renewed.id)
-    grant = await active.judge().redeem(attempt)
+    grant = await judge.redeem(attempt)
     return Authorization(grant, renews=renewed.id if renewed is not None else None)

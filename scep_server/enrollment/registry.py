@@ -30,6 +30,8 @@ class Judge(ChallengePlugin, Protocol):
 
     confirm_blocks_release: bool
     """True when confirm() must succeed before a certificate leaves."""
+    judges_renewals: bool
+    """True when a renewal needs the plugin's yes as well."""
     takes_notices: bool
     """True when the plugin is told afterwards what became of its yes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -35,6 +36,8 @@ from scep_server.types import (
     SealedRequest,
     Source,
 )
+
+log = logging.getLogger(__name__)
 
 MAX_RACES = 3
 """Times another process may open the same transaction between our look and our commit."""
@@ -170,8 +173,11 @@ class Enrollment:
         """The plugin said yes and learns that nothing came of it; neither way changes the answer."""
         await active.judge().report_failure(attempt, refusal)
         notices = notice_of_attempt(active, attempt, self._clock(), refusal.reason.code)
-        if notices:
-            await self._ledger.record((), notices)
+        try:
+            if notices:
+                await self._ledger.record((), notices)
+        except Fault as fault:
+            log.warning("integration %s is not told of a refusal: %s", active.name, fault)
 
     def _spent(self, integration: str, grant: Grant) -> None:
         """Count it, and let the store of unspent challenges forget it in its own time: the ledger has decided."""
@@ -238,15 +244,14 @@ class Enrollment:
         )
 
     async def _poll_password(self, active: ActiveIntegration, sealed: SealedRequest, entry: Entry) -> bytes | None:
-        """What the reply to a poll is encrypted under for a key that cannot decrypt: the challenge of its request,
-        while that is kept, otherwise what the plugin recalls.
+        """What the reply to a poll is encrypted under for a key that cannot decrypt: the challenge of its request while
+        that waits, otherwise what the plugin recalls.
         """
         if sealed.signer.can_encrypt:
             return None
-        if entry.state in {EntryState.PENDING, EntryState.INTENDED}:
+        if entry.state is EntryState.PENDING:
             challenge = (await self._run(lambda: self._stored.open(entry))).challenge
-            if challenge:
-                return challenge.encode()
+            return None if challenge is None else challenge.encode()
         passwords = await active.judge().reveal(password_hint(sealed, entry.reference))
         return passwords[0] if passwords else None
 

@@ -116,6 +116,15 @@ class ConfirmsRelease(Protocol):
 
 
 @runtime_checkable
+class JudgesRenewals(Protocol):
+    """A plugin that is asked about renewals too. Others are not: the old certificate authorises (RFC 8894 section 2.3).
+    One whose confirm() blocks release is always asked: it could not confirm what it never saw.
+    """
+
+    judges_renewals: bool
+
+
+@runtime_checkable
 class RevealsSecret(Protocol):
     """A plugin that can recover its secret, as password recipients need it (RFC 8894 section 7.3, R49, R50)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
 
 from scep_server import plugins
@@ -23,12 +24,14 @@ from scep_server.types import (
     Certificate,
     EntryState,
     Grant,
+    MessageType,
     NameBinding,
     Notice,
     RevocationOutcome,
     RevocationRequest,
     RevocationResult,
 )
+from tests.e2e.crafted import pkcs_req
 from tests.e2e.identities import Device, rsa_key
 from tests.enrollment.conftest import Walk
 
@@ -48,9 +51,13 @@ class Judge:
     waiting: list[RevocationRequest] = dataclasses.field(default_factory=list)
     answered: list[RevocationResult] = dataclasses.field(default_factory=list)
     seen: list[bytes] = dataclasses.field(default_factory=list)
+    judges_renewals: bool = False
+    no_to_renewals: bool = False
 
     async def redeem(self, attempt: Attempt) -> Grant:
         self.seen.append(attempt.request.der)
+        if self.no_to_renewals and attempt.message_type is MessageType.RENEWAL_REQ:
+            raise Refusal(Reason.DENIED, "device is retired")
         return self.grant
 
     async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
@@ -163,6 +170,29 @@ async def test_a_deleted_integration_leaves_no_certificate_standing(walk: Walk, 
     walk.site.registry.replace({})
     assert (await reconciled(walk, timedelta(hours=2))).withdrawn == 1
     assert entry_of(walk).state is EntryState.REVOKED
+
+
+@pytest.mark.parametrize(
+    ("judge", "status", "asked"),
+    [
+        (Judge(False), "SUCCESS", 0),
+        (Judge(False, judges_renewals=True), "SUCCESS", 1),
+        (Judge(False, judges_renewals=True, no_to_renewals=True), "FAILURE", 1),
+        (Judge(True, no_to_renewals=True), "FAILURE", 1),
+    ],
+    ids=["the old certificate is enough", "asked, yes", "asked, no", "whoever confirms is asked"],
+)
+async def test_a_renewal_is_judged_where_the_plugin_judges_renewals(
+    walk: Walk, device: Device, judge: Judge, status: str, asked: int
+) -> None:
+    await walk.site.integrations.set("default", {"renewal": "on"})
+    judged(walk, judge)
+    certificate = (await walk.send(walk.request(device, "t-1"))).certificate(device)
+    judge.seen.clear()
+    renewing = dataclasses.replace(device, certificate=certificate.public_bytes(Encoding.DER))
+    renewal = pkcs_req(renewing, walk.ra, None, message_type="17", transaction_id="t-2")
+    reply = await walk.send(renewal)
+    assert (reply.status, len(judge.seen)) == (status, asked)
 
 
 async def test_a_bound_grant_admits_its_names_only(walk: Walk, device: Device) -> None:
