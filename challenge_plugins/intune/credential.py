@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from cryptography import x509
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from scep_server.errors import ConfigurationError
 
-MAX_FILE: Final = 1 << 16
+MAX_PEM: Final = 1 << 16
 _PEM_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
@@ -47,23 +46,9 @@ class ClientCertificate:
 Credential = ClientSecret | ClientCertificate
 
 
-def read_certificate_file(path: Path) -> bytes:
-    """The content of a PEM file. ConfigurationError when it is out of reach, readable by others, or does not parse."""
-    try:
-        with path.open("rb") as file:
-            mode = path.stat().st_mode
-            pem = file.read(MAX_FILE)
-    except OSError as error:
-        raise ConfigurationError(f"client_certificate: {path} cannot be read ({error.strerror})") from error
-    if mode & 0o077:
-        raise ConfigurationError(f"client_certificate: {path} is readable by others; run `chmod 600 {path}`")
-    parse_certificate(pem)
-    return pem
-
-
 def parse_certificate(pem: bytes) -> ClientCertificate:
     """PEM text with one private key and its certificate, in any order. ConfigurationError for anything else."""
-    blocks = [(match[1], match[0]) for match in _PEM_BLOCK.finditer(pem)]
+    blocks = [(match[1], match[0]) for match in _PEM_BLOCK.finditer(pem[:MAX_PEM])]
     keys = [block for label, block in blocks if label.endswith(b"PRIVATE KEY")]
     certificates = [block for label, block in blocks if label == b"CERTIFICATE"]
     if len(keys) != 1 or not certificates:

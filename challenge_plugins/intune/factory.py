@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from challenge_plugins.intune import settings as intune_settings
-from challenge_plugins.intune.credential import (
-    ClientSecret,
-    Credential,
-    parse_certificate,
-    read_certificate_file,
-)
+from challenge_plugins.intune.credential import ClientSecret, Credential, parse_certificate
 from challenge_plugins.intune.plugin import COUNTERS, IntunePlugin, RevokingIntunePlugin
 from challenge_plugins.intune.settings import CERTIFICATE, SECRET, checked
 from scep_server.errors import ConfigurationError
@@ -69,14 +63,15 @@ def _plain(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _sealed(integration: str, given: Mapping[str, str], keys: KeyFile) -> dict[str, str]:
-    secret, path = given.get(SECRET, "").strip(), given.get(CERTIFICATE, "").strip()
-    if bool(secret) == bool(path):
+    secret, pem = given.get(SECRET, "").strip(), given.get(CERTIFICATE, "").strip()
+    if bool(secret) == bool(pem):
         raise ConfigurationError(
-            "give the app's client secret (--secret-file or --secret-env) or --setting client_certificate=FILE, "
-            "one of the two; both are made in the Entra admin center, App registrations, Certificates & secrets"
+            "give the app's client secret (--secret-file or --secret-env), or its certificate and key (--setting-file "
+            "client_certificate=FILE), one of the two; Entra admin center, App registrations, Certificates & secrets"
         )
-    if path:
-        return {CERTIFICATE: keys.encrypt(read_certificate_file(Path(path)), _context(integration, CERTIFICATE))}
+    if pem:
+        parse_certificate(pem.encode())
+        return {CERTIFICATE: keys.encrypt(pem.encode(), _context(integration, CERTIFICATE))}
     if len(secret) > MAX_SECRET or not secret.isprintable() or not secret.isascii():
         raise ConfigurationError(
             f"{SECRET}: not a client secret (printable ASCII, at most {MAX_SECRET} characters); copy its value again"

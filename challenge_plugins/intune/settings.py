@@ -20,7 +20,7 @@ FIELDS: Final = (
     ),
     OptionField("client_id", "Application (client) ID of the app registration, a GUID", required=True),
     OptionField("client_secret", "value of a client secret of that app", secret=True),
-    OptionField("client_certificate", "instead of a secret: path of a PEM file with certificate and RSA private key"),
+    OptionField("client_certificate", "instead of a secret: certificate and RSA private key, both PEM", secret=True),
     OptionField("authority", "Entra ID of this cloud", default="https://login.microsoftonline.com/"),
     OptionField("graph_url", "Microsoft Graph of this cloud", default="https://graph.microsoft.com/"),
     OptionField("graph_version", "version of Microsoft Graph", default="v1.0"),

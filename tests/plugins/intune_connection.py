@@ -91,20 +91,16 @@ def leaf(serial: int = 0x0A1B2C3D4E5F) -> tuple[Certificate, x509.Certificate]:
     return Certificate(der, "issuer", serial, b"", made.not_valid_before_utc, made.not_valid_after_utc), made
 
 
-def app_pem(folder: Path, *, days: int = 30, mode: int = 0o600, key: Any = None) -> tuple[Path, x509.Certificate]:
-    """A file as client_certificate names it, and the certificate to upload to the app."""
+def app_pem(*, days: int = 30, key: Any = None) -> tuple[str, x509.Certificate]:
+    """What client_certificate takes, and the certificate to upload to the app."""
     key = identities.rsa_key() if key is None else key
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "scep-server")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(7).not_valid_before(now - timedelta(days=60))
     made = builder.not_valid_after(now + timedelta(days=days)).sign(key, hashes.SHA256())
-    path = folder / "app.pem"
-    text = made.public_bytes(Encoding.PEM)
-    text += key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    path.write_bytes(text)
-    path.chmod(mode)
-    return path, made
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return (made.public_bytes(Encoding.PEM) + private).decode("ascii"), made
 
 
 def opened(settings: Mapping[str, Any], keys: KeyFile, name: str = "client_secret") -> bytes:

@@ -118,15 +118,15 @@ async def test_a_missing_revocation_service_matters_only_where_it_is_used(corp: 
     corp.intune.faults.lift(planned.number)
 
 
-async def test_an_expired_client_certificate_is_told_before_entra_does(corp: Connection, tmp_path: Path) -> None:
-    path, certificate = app_pem(tmp_path, days=-1)
+async def test_an_expired_client_certificate_is_told_before_entra_does(corp: Connection) -> None:
+    pem, certificate = app_pem(days=-1)
     corp.app.certificates.append(certificate)
-    finding = await first_failure(corp, client_secret="", client_certificate=str(path))
+    finding = await first_failure(corp, client_secret="", client_certificate=pem)
     assert finding.step == "client certificate"
     assert "upload it" in finding.remedy
     corp.app.certificates.clear()
-    path, _ = app_pem(tmp_path)
-    unknown = await first_failure(corp, client_secret="", client_certificate=str(path))
+    pem, _ = app_pem()
+    unknown = await first_failure(corp, client_secret="", client_certificate=pem)
     assert "AADSTS700027" in unknown.text
     assert "without its key" in unknown.remedy
 

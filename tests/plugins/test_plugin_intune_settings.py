@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
@@ -125,34 +124,35 @@ def test_a_setting_alone_is_changed_and_the_secret_stays() -> None:
         PLUGIN.rotate("corp", settings, {"revocation": "no", "keep_secret": "yes"}, KEYS)
 
 
-def test_a_certificate_takes_the_place_of_the_secret(tmp_path: Path) -> None:
-    path, _ = app_pem(tmp_path)
+def test_a_certificate_takes_the_place_of_the_secret() -> None:
+    pem, _ = app_pem()
     settings, _ = PLUGIN.create("corp", GIVEN, KEYS)
-    changed, shown = PLUGIN.rotate("corp", settings, {"client_certificate": str(path), "keep_secret": "yes"}, KEYS)
+    changed, shown = PLUGIN.rotate("corp", settings, {"client_certificate": pem, "keep_secret": "yes"}, KEYS)
     assert "client_secret" not in changed
     assert "PRIVATE KEY" not in json.dumps(changed) + json.dumps(shown)
-    path.unlink()  # the content was taken, not the path
     assert b"PRIVATE KEY" in opened(changed, KEYS, "client_certificate")
 
 
-@pytest.mark.parametrize("wrong", ["missing", "readable", "key only", "other key", "elliptic", "passphrase", "garbage"])
-def test_each_unusable_certificate_file_is_refused(tmp_path: Path, wrong: str) -> None:
-    path, made = app_pem(tmp_path, key=identities.ec_key() if wrong == "elliptic" else None)
-    certificate = made.public_bytes(Encoding.PEM)
+def test_both_credentials_are_secrets_of_the_command_line() -> None:
+    assert [field.name for field in PLUGIN.fields if field.secret] == ["client_secret", "client_certificate"]
+
+
+@pytest.mark.parametrize("wrong", ["key only", "no key", "other key", "elliptic", "passphrase", "garbage", "a path"])
+def test_each_unusable_certificate_is_refused(wrong: str) -> None:
+    pem, made = app_pem(key=identities.ec_key() if wrong == "elliptic" else None)
+    certificate = made.public_bytes(Encoding.PEM).decode()
+    other, _ = app_pem(key=identities.rsa_key(1))
     sealed = identities.rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"w"))
-    other, _ = app_pem(tmp_path / "..", key=identities.rsa_key(1)) if wrong == "other key" else (path, None)
-    content = {
-        "key only": path.read_bytes().replace(certificate, b""),
-        "other key": certificate + other.read_bytes().split(b"-----END CERTIFICATE-----\n")[1],
-        "passphrase": certificate + sealed,
-        "garbage": certificate.replace(b"M", b"?") + path.read_bytes(),
-    }.get(wrong, path.read_bytes())
-    path.write_bytes(content)
-    if wrong == "missing":
-        path.unlink()
-    if wrong == "readable":
-        path.chmod(0o644)
-    plain = {name: text for name, text in GIVEN.items() if name != "client_secret"}
+    text = {
+        "key only": pem.replace(certificate, ""),
+        "no key": certificate,
+        "other key": certificate + other.split("-----END CERTIFICATE-----\n")[1],
+        "elliptic": pem,
+        "passphrase": certificate + sealed.decode(),
+        "garbage": pem.replace("M", "?"),
+        "a path": "/etc/app.pem",
+    }[wrong]
+    plain = {name: value for name, value in GIVEN.items() if name != "client_secret"}
     with pytest.raises(ConfigurationError, match="client_certificate") as refused:
-        PLUGIN.create("corp", {**plain, "client_certificate": str(path)}, KEYS)
+        PLUGIN.create("corp", {**plain, "client_certificate": text}, KEYS)
     assert "BEGIN" not in str(refused.value)

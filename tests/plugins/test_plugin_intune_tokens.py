@@ -96,9 +96,9 @@ async def test_a_role_granted_later_counts_from_the_next_request_on(corp: Connec
     await plugin.redeem(attempt)
 
 
-async def test_a_certificate_instead_of_a_secret(corp: Connection, tmp_path: Path) -> None:
-    path, certificate = app_pem(tmp_path)
-    plugin = corp.load(client_secret="", client_certificate=str(path))
+async def test_a_certificate_instead_of_a_secret(corp: Connection) -> None:
+    pem, certificate = app_pem()
+    plugin = corp.load(client_secret="", client_certificate=pem)
     with pytest.raises(errors.Fault, match="AADSTS700027"):
         await plugin.redeem(corp.attempt())
     corp.app.certificates.append(certificate)
