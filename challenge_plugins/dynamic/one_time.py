@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from challenge_plugins.dynamic.credentials import Credentials
 from challenge_plugins.dynamic.minting import SHAPE, ChallengeKeys, Mint
@@ -22,13 +23,14 @@ from scep_server.types import (
 )
 
 COUNTERS: Final = {
-    "minted": "One-time challenges given out",
-    "ceiling_reached": "Requests for challenges refused because as many as the ceiling allows were unspent",
-    "login_refused": "Requests for challenges with a wrong login",
-    "unknown": "Enrolments with a challenge that was never minted",
-    "expired": "Enrolments with a challenge that had expired",
-    "spent_before": "Enrolments with a challenge that was used before, lost replies included",
+    "minted": "one-time challenges given out",
+    "ceiling_reached": "requests for challenges refused because as many as the ceiling allows were unspent",
+    "login_refused": "requests for challenges with a wrong login",
+    "unknown": "enrolments with a challenge that was never minted",
+    "expired": "enrolments with a challenge that had expired",
+    "spent_before": "enrolments with a challenge that was used before, lost replies included",
 }
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 CANDIDATES: Final = 2
 """Passwords that are tried on one message (R50)."""
 
@@ -91,7 +93,7 @@ class OneTimeChallenge:
 
     async def mint(self, orders: Sequence[MintOrder], requester: str) -> Sequence[Minted]:
         """New challenges for the operator; see interfaces.Mints."""
-        return await self.minter.mint(orders, requester)
+        return await self.minter.mint(orders, requester, requester)
 
     async def check(self) -> Sequence[Finding]:
         """Credentials, how they can be sent, and room for more challenges."""
@@ -105,9 +107,10 @@ class OneTimeChallenge:
         )
 
     def _address_finding(self) -> Finding:
+        address = urlsplit(self._host.public_url)
         return Finding(
             "address",
-            passed=self._host.public_url.startswith("https://"),
+            passed=address.scheme == "https" or (address.hostname or "") in _THIS_MACHINE,
             text=f"public_url is {self._host.public_url}",
             remedy="set [server] public_url to an https address; over plain http the login is taken from this machine "
             "and from trusted proxies only",

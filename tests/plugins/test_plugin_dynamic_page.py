@@ -282,4 +282,5 @@ async def test_operator_mints_without_a_login(dynamic: Minting) -> None:
     assert all(re.fullmatch(r"[0-9A-F]{32}", one.challenge) for one in minted)
     (event,) = dynamic.audited("challenge.minted")
     assert (event["detail"]["count"], event["detail"]["requester"]) == (3, "root on ca.test")
+    assert event["source"] == "root on ca.test"
     assert minted[0].challenge not in repr(minted)

@@ -170,8 +170,15 @@ async def test_check_tells_credentials_address_and_room(house: HouseUnderTest) -
 
 
 async def test_check_warns_of_an_address_without_tls(house: HouseUnderTest) -> None:
-    plain = dataclasses.replace(house, house=dataclasses.replace(house.house, public_url="http://ca.test"))
     settings, shown = PLUGIN.create("corp", {}, house.keys)
-    _, address, _ = await Minting(plain, "dynamic", settings, shown).live().check()
-    assert not address.passed
-    assert "https" in address.remedy
+    for public_url, passed in (
+        ("http://ca.test", False),
+        ("http://localhost.test:8080", False),
+        ("http://127.0.0.1:8080", True),
+        ("http://[::1]:8080", True),
+        ("https://ca.test:8443/pki", True),
+    ):
+        there = dataclasses.replace(house, house=dataclasses.replace(house.house, public_url=public_url))
+        _, address, _ = await Minting(there, "dynamic", settings, shown).live().check()
+        assert (address.text, address.passed) == (f"public_url is {public_url}", passed)
+        assert "https" in address.remedy
