@@ -232,7 +232,8 @@ class Site:
         return await self._approval.approve(entry_id, operator())
 
     async def reject(self, entry_id: int, note: str = "") -> Entry:
-        """Refuse a pending request. Raises NotPendingError."""
+        """Refuse a pending request, and have its plugin told. Raises NotPendingError."""
+        await self.offload(self.reactivate)
         return await self._approval.reject(entry_id, operator(), note)
 
     async def revoke(self, serial: int, reason: ReasonFlags, *, issuer_id: str) -> Entry:
