@@ -1,4 +1,4 @@
-"""docs/webhook.md: its first section typed as it stands, against a server of its own; its examples against the schema."""
+"""docs/webhook.md: its first section typed as it stands, against a server of its own; its examples, its schema."""
 
 from __future__ import annotations
 
