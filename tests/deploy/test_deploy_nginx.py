@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -232,6 +234,26 @@ def test_crls_and_ca_certificates_are_served_without_tls(front: Front) -> None:
     assert x509.load_der_x509_crl(body).issuer == certificate.issuer
     assert front.plain(f"{front.path}?operation=GetCACaps")[0] == 404
     assert front.plain(url.path, "POST")[0] == 403
+
+
+def test_a_challenge_is_fetched_over_tls_with_its_password(front: Front) -> None:
+    """The front end says that it came by https, so the login is asked for and taken; its access log names neither."""
+    done = front.server.run("integration", "add", "once", "--challenge", "dynamic", "--json")
+    made = json.loads(done.stdout)
+    front.server._await_integration(made["scep_url"])
+    target = urllib.parse.urlsplit(made["challenge_url"]).path
+    assert front.request("GET", target)[0] == 401
+    login = base64.b64encode(f"{made['username']}:{made['password']}".encode()).decode()
+    status, page = front.request("GET", target, headers={"Authorization": f"Basic {login}"})
+    found = re.search(rb"challenge password is: <B> ([0-9A-F]{32}) </B>", page)
+    assert status == 200
+    assert found is not None
+    device = Device.named("fetched-through-nginx")
+    body = pkcs_req(device, front.server.ra, found[1].decode())
+    answer = front.request("POST", f"{urllib.parse.urlsplit(made['scep_url']).path}?operation=PKIOperation", body)
+    assert read_reply(answer[1]).certificate(device)
+    logged = (front.folder / "scep.access.log").read_text()
+    assert not any(secret in logged for secret in (made["password"], login, found[1].decode()))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(65536, {400}), (65537, {413})])
