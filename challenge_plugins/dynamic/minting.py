@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -61,8 +61,13 @@ class Mint:
         self._rules = rules
         self._keys = ChallengeKeys(host.integration, host.keys)
 
-    async def mint(self, orders: Sequence[MintOrder], requester: str, source: str = "") -> Sequence[Minted]:
-        """One challenge an order, all kept or none, in one commit with their audit. See interfaces.Mints."""
+    async def mint(
+        self, orders: Sequence[MintOrder], requester: str, source: str, said: Mapping[str, str] | None = None
+    ) -> Sequence[Minted]:
+        """One challenge an order, all kept or none, in one commit with their audit. See interfaces.Mints.
+
+        source: where the wish came from. said: what the requester told of itself, for the audit.
+        """
         if not 1 <= len(orders) <= MAX_ORDERS:
             raise ConfigurationError(f"1 to {MAX_ORDERS} challenges are minted at once")
         now = self._host.clock()
@@ -73,7 +78,8 @@ class Mint:
             expires_at = now + (order.lifetime or self._rules.lifetime)
             kept.append(self._open_challenge(order, challenge, now, expires_at, subjects[order]))
             minted.append(Minted(challenge, expires_at))
-        events = self._events(orders, requester, source, now)
+        asked = {"requester": requester, **(said or {})}
+        events = self._events(orders, asked, source, now)
         try:
             await self._host.challenges.put(kept, self._rules.ceiling, events)
         except ChallengesFull:
@@ -105,7 +111,7 @@ class Mint:
             lookups=tuple(lookups),
         )
 
-    def _events(self, orders: Sequence[MintOrder], requester: str, source: str, now: datetime) -> list[Event]:
+    def _events(self, orders: Sequence[MintOrder], asked: Mapping[str, str], source: str, now: datetime) -> list[Event]:
         """One for each kind of order."""
         events = []
         for order, count in Counter(orders).items():
@@ -114,7 +120,7 @@ class Mint:
                 "count": count,
                 "expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "uses": order.uses,
-                "requester": requester,
+                **asked,
                 **names_of(order),
             }
             events.append(Event("challenge.minted", now, self._host.integration, source=source, detail=detail))

@@ -10,7 +10,7 @@ between products that send the same event, so it is read wherever one of them pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -38,7 +38,8 @@ class ScepChallengeEvent:
 
     device_ids: tuple[str, ...]
     """All identifiers of the device the event names; empty when it names none."""
-    sent_at: datetime | None
+    said: Mapping[str, str]
+    """When it was sent and for which profile, so that the audit can be held against Jamf Pro's own log."""
 
 
 def read_event(body: bytes, content_type: str) -> Mapping[str, Any]:
@@ -70,10 +71,16 @@ def scep_challenge(members: Mapping[str, Any]) -> ScepChallengeEvent:
         for name, value in _member(event, device).items()
         if name.lower() in _LOWER and (identifier := _identifier(value))
     ]
-    return ScepChallengeEvent(
-        device_ids=tuple(dict.fromkeys(found)),
-        sent_at=event_time(_member(members, "webhook").get("eventTimestamp")),
-    )
+    return ScepChallengeEvent(tuple(dict.fromkeys(found)), dict(_said(members)))
+
+
+def _said(members: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    sent_at = event_time(_member(members, "webhook").get("eventTimestamp"))
+    if sent_at is not None:
+        yield "event_at", sent_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    profile = _member(members, "event").get("payloadIdentifier")
+    if isinstance(profile, str) and 0 < len(profile) <= MAX_IDENTIFIER:
+        yield "profile", profile
 
 
 def event_time(value: Any) -> datetime | None:

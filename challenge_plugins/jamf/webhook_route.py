@@ -40,9 +40,10 @@ class ScepChallengeWebhook:
         credential = await self._door.admit(request)
         if not self._host.enabled():
             raise TurnedAway(403, "The integration is switched off.\n")
-        order = MintOrder(binding=self._binding(_read(request)))
+        event = _read(request)
+        order = MintOrder(binding=self._binding(event))
         self._door.pace(credential, 1)
-        (minted,) = await self._mint.mint((order,), credential.label, request.source.address)
+        (minted,) = await self._mint.mint((order,), credential.label, request.source.address, event.said)
         return minted.challenge
 
     def _binding(self, event: ScepChallengeEvent) -> NameBinding:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from challenge_plugins.dynamic import PLUGIN
+from challenge_plugins.dynamic.minting import ChallengeKeys
 from scep_server.errors import ConfigurationError, PluginFault, Reason, Refusal
 from scep_server.types import Minted, MintOrder, NameBinding, PasswordHint
 from tests.contracts.ledger_contract import opening
@@ -61,6 +62,13 @@ async def test_challenge_opens_its_own_integration_only(house: HouseUnderTest) -
     (one,) = await minted(ours)
     assert (await refused(other, one.challenge)).reason is Reason.CHALLENGE
     assert await ours.live().redeem(ours.attempt(one.challenge))
+
+
+def test_one_challenge_has_another_mac_in_each_integration(house: HouseUnderTest) -> None:
+    """Spent rows are unique by MAC, so a challenge must not mean the same in two integrations."""
+    ours, other = ChallengeKeys("ours", house.keys), ChallengeKeys("other", house.keys)
+    assert ours.mac("A" * 32) == ours.mac("A" * 32) != other.mac("A" * 32)
+    assert len({ours.mac("A"), ours.by_transaction("A"), ours.by_subject("A"), other.by_subject("A")}) == 4
 
 
 async def test_expired_challenge_is_no_guess(house: HouseUnderTest) -> None:
@@ -157,10 +165,11 @@ async def test_kept_challenge_is_found_by_transaction_id_or_subject(house: House
 
 async def test_at_most_two_candidates_and_no_expired_one(house: HouseUnderTest) -> None:
     dynamic = made(house, kept_for_ec="on")
-    order = MintOrder(binding=NameBinding(subject=SUBJECT), transaction_id="T-1")
-    await minted(dynamic, *[order] * 5)
+    by_subject, by_id = MintOrder(binding=NameBinding(subject=SUBJECT)), MintOrder(transaction_id="T-1")
+    made_for_id = {one.challenge.encode() for one in await minted(dynamic, by_id, by_id)}
+    await minted(dynamic, by_subject, by_subject, by_subject)
     hint = PasswordHint("T-1", house.host().canonical_subject(SUBJECT))
-    assert len(await dynamic.live().reveal(hint)) == 2
+    assert set(await dynamic.live().reveal(hint)) == made_for_id
     house.clock.forward(minutes=60)
     assert await dynamic.live().reveal(hint) == ()
 

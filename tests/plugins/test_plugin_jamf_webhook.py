@@ -57,6 +57,8 @@ async def test_challenge_is_bound_to_all_names_of_the_device(house: HouseUnderTe
     assert bound == NameBinding(device_ids=tuple(DEVICE.values()))
     (event,) = jamf.audited("challenge.minted")
     assert event["detail"]["device_ids"] == list(DEVICE.values())
+    assert event["detail"]["profile"] == EVENT["payloadIdentifier"]
+    assert event["detail"]["event_at"] == "2025-09-09T16:32:58Z"
     off = made(house, "off", bind_device="off")
     assert await binding_of(off, await post(off, in_json(device=DEVICE))) == NameBinding()
 
@@ -78,6 +80,14 @@ async def test_event_sent_again_gets_another_challenge_and_nothing_more(house: H
     for body in answers:
         grant = await jamf.live().redeem(jamf.attempt(body.decode()))
         assert (grant.uses, bool(grant.binding)) == (1, True)
+
+
+async def test_what_an_event_says_of_itself_decides_nothing(house: HouseUnderTest) -> None:
+    jamf = made(house)
+    odd = {"webhook": {**HEAD, "eventTimestamp": "soon"}, "event": {"payloadIdentifier": ["x"]}}
+    assert (await post(jamf, json.dumps(odd).encode())).status == 200
+    (event,) = jamf.audited("challenge.minted")
+    assert event["detail"].keys() == {"count", "expires_at", "uses", "requester"}
 
 
 async def test_challenge_expires_and_opens_its_integration_only(house: HouseUnderTest) -> None:
