@@ -168,7 +168,7 @@ def test_types_lists_each_plugin_with_its_settings() -> None:
     known = {one["challenge_type"]: one for one in json_lines(succeed("integration", "types", "--json"))}
     assert {"dynamic", "intune", "jamf", "static", "webhook"} <= set(known)
     secrets = {one["name"] for one in known["intune"]["settings"] if one["secret"]}
-    assert secrets == {"client_secret"}
+    assert secrets == {"client_secret", "client_certificate"}
     assert known["dynamic"]["addresses"] == {"challenge_url": "/scep/NAME/mscep_admin/"}
     text = succeed("integration", "types", "intune")
     assert "client_secret (secret: --setting-file, --setting-env)" in text
