@@ -194,32 +194,31 @@ ELSE = {
 }
 
 
-@pytest.mark.parametrize("behaviour", ELSE.values(), ids=ELSE.keys())
-async def test_an_answer_that_is_none_is_a_fault_and_final(house, receiver, live, behaviour) -> None:
-    receiver.behave = behaviour
-    with pytest.raises(PluginFault) as fault:
-        await live(retries="3").redeem(attempt(house))
-    assert len(receiver.received) == 1
-    assert events(house) == {"faults": 1}
-    assert CHALLENGE not in str(fault.value)
+async def test_an_answer_that_is_none_is_a_fault_and_final(house, receiver, live) -> None:
+    judge, asked = live(retries="3"), attempt(house)
+    for number, (what, behaviour) in enumerate(ELSE.items(), 1):
+        receiver.behave = behaviour
+        with pytest.raises(PluginFault) as fault:
+            await judge.redeem(asked)
+        assert (len(receiver.received), events(house)) == (number, {"faults": number}), what
+        assert CHALLENGE not in str(fault.value)
 
 
-@pytest.mark.parametrize("failing", [CUT, Reply(500), Reply(502), Reply(503)])
+@pytest.mark.parametrize("failing", [[CUT], [Reply(500), CUT, Reply(503)]])
 async def test_another_try_where_nobody_decided(house, receiver, live, failing) -> None:
-    replies = iter([failing, None])
-    receiver.behave = lambda received: next(replies) or saying(received)
-    await live(retries="1").redeem(attempt(house))
-    first, second = receiver.received
-    assert first.id != second.id
+    replies = iter(failing)
+    receiver.behave = lambda received: next(replies, None) or saying(received)
+    await live(retries=str(len(failing))).redeem(attempt(house))
+    assert len({received.id for received in receiver.received}) == len(failing) + 1
     assert events(house) == {"allowed": 1}
 
 
-@pytest.mark.parametrize(("retries", "tries"), [("0", 1), ("1", 2), ("3", 4)])
-async def test_no_more_tries_than_set(house, receiver, live, retries, tries) -> None:
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_no_more_tries_than_set(house, receiver, live, retries) -> None:
     receiver.behave = lambda _: Reply(500)
     with pytest.raises(PluginFault, match="500"):
-        await live(retries=retries).redeem(attempt(house))
-    assert len(receiver.received) == tries
+        await live(retries=str(retries)).redeem(attempt(house))
+    assert len(receiver.received) == retries + 1
     assert events(house) == {"faults": 1}
 
 
@@ -246,7 +245,7 @@ async def test_the_time_is_over_all_tries(house, receiver, live) -> None:
 async def test_a_receiver_that_fell_asleep_keeps_a_bounded_number_waiting(house, receiver, live) -> None:
     """And the others come through again as soon as it wakes."""
     receiver.behave = receiver.slow
-    judge, asked = live(), attempt(house)
+    judge, asked = live(timeout_seconds="18"), attempt(house)
     waiting = [asyncio.ensure_future(judge.redeem(asked)) for _ in range(plugin.MOST_ASKING)]
     await asyncio.to_thread(receiver.arrived.acquire)
     with pytest.raises(PluginFault, match="wait"):

@@ -42,7 +42,7 @@ def test_the_page_leads_to_a_certificate_and_a_refusal(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout[-3000:]
         certificates = [(entry["subject"], entry["state"]) for entry in server.certificates()]
