@@ -80,8 +80,8 @@ class RedisChallenges:
         self._integrations = f"scep:{{{self._tag('')}}}:integrations"
 
     async def put(self, challenges: Sequence[OpenChallenge], ceiling: int | None, events: Sequence[Event]) -> None:
-        """Keep all, of one integration, or none. The events are on record first: a challenge that works was never minted
-        in silence, and one that is on record but was not kept admits nobody; a second event then says so.
+        """Keep all, of one integration, or none. The events are on record first: no challenge that works was minted in
+        silence, and one that is on record but was not kept admits nobody; a second event then says so.
         """
         if not challenges:
             await self._record(events)

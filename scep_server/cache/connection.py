@@ -31,7 +31,7 @@ def connect(settings: RedisSettings, clock: Callable[[], float] = time.monotonic
         "username": settings.username,
         "password": settings.password(),
         "socket_timeout": seconds,
-        "protocol": 2,  # the newer one asks for commands that an ACL user need not have
+        "protocol": 2,  # the newer one asks on every connection for notices that would change its time-outs
         "driver_info": None,
     }
     # An idle connection that the server closed meanwhile is found out by using it: once more, at once.

@@ -244,12 +244,12 @@ class TestForgedValues:
         (loose_key,) = keys_of(redis, "challenge")
         await challenges.put([bound], None, ())
         (bound_key,) = set(keys_of(redis, "challenge")) - {loose_key}
-        await challenges.put([challenge(hands, integration="intune")], None, ())
+        await challenges.put([challenge(hands, integration="loop")], None, ())  # as long a name
         (elsewhere,) = set(keys_of(redis, "challenge")) - {loose_key, bound_key}
         redis.ask("COPY", loose_key, bound_key, "REPLACE")
         assert await challenges.find("jamf", bound.mac) is None
         redis.ask("COPY", loose_key, elsewhere[: -len(loose.mac.hex())] + loose.mac.hex().encode())
-        assert await challenges.find("intune", loose.mac) is None
+        assert await challenges.find("loop", loose.mac) is None
         assert kinds(ledger) == ["challenge.forged"] * 2
 
     async def test_a_forged_lookup_finds_only_what_was_made_for_it(
@@ -257,8 +257,10 @@ class TestForgedValues:
     ) -> None:
         one = challenge(hands, sealed="s", lookups=(b"mine",))
         other = challenge(hands, sealed="s", lookups=(b"other",))
-        await challenges.put([one, other], None, ())
+        ended = challenge(hands, sealed="s", lookups=(b"mine",), expires_at=hands.utc - timedelta(seconds=1))
+        await challenges.put([one, other, ended], None, ())
         (key,) = (key for key in keys_of(redis, "lookup") if key.endswith(b"mine".hex().encode()))
         redis.ask("ZADD", key, 10**15, other.mac)
+        redis.ask("ZADD", key, 10**15, ended.mac)
         redis.ask("ZADD", key, 10**15, os.urandom(32))
         assert [each.mac for each in await challenges.sealed("jamf", b"mine")] == [one.mac]

@@ -21,7 +21,7 @@ from tests.cache.test_cache_challenges import challenge, keys_of
 from tests.e2e.redis_link import Link
 from tests.e2e.redis_server import RedisProcess
 
-SOON_MS = 100
+SOON_MS = 200
 """For tests of what does not answer."""
 
 
@@ -72,7 +72,7 @@ class TestUnreachable:
     async def test_it_hangs(self, store: Store, hands: Hands, own: RedisProcess) -> None:
         challenges = store(url=own.url, timeout_ms=SOON_MS)
         own.hold()
-        await everything_fails(challenges, hands, "no answer within 100 ms|left alone")
+        await everything_fails(challenges, hands, "no answer within 200 ms|left alone")
 
     async def test_a_connection_that_is_cut_is_replaced(
         self, store: Store, hands: Hands, link: Link, own: RedisProcess
@@ -191,7 +191,7 @@ class TestRefusing:
         with pytest.raises(CacheUnavailable) as caught:
             await challenges.unspent("jamf")
         assert "hunter2" not in str(caught.value)
-        assert caught.value.__suppress_context__
+        assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
 
     @pytest.mark.parametrize(
         ("reply", "says"),
@@ -222,14 +222,14 @@ class TestSlow:
 
     async def test_the_breaker_opens_probes_and_closes(self, slow: RedisChallenges, hands: Hands, link: Link) -> None:
         for _ in range(FAILURES):
-            with pytest.raises(CacheUnavailable, match="no answer within 100 ms"):
+            with pytest.raises(CacheUnavailable, match="no answer within 200 ms"):
                 await slow.find("jamf", b"kept")
         answers, began = link.answers, time.monotonic()
         for _ in range(200):
             with pytest.raises(CacheUnavailable, match="left alone") as caught:
                 await slow.find("jamf", b"kept")
         assert caught.value.retry_after == PROBE_SECONDS
-        assert time.monotonic() - began < 0.1  # 200 time-outs would be 20 s
+        assert time.monotonic() - began < 1.0  # 200 time-outs would be 40 s
 
         hands.go_on(seconds=PROBE_SECONDS)
         with pytest.raises(CacheUnavailable, match="no answer"):
@@ -246,7 +246,7 @@ class TestSlow:
     async def test_many_at_once_wait_no_longer_than_one(self, slow: RedisChallenges) -> None:
         """More than there are connections: those who wait for one have the same time limit."""
         began = time.monotonic()
-        results = await asyncio.gather(*(slow.find("jamf", b"kept") for _ in range(150)), return_exceptions=True)
+        results = await asyncio.gather(*(slow.find("jamf", b"kept") for _ in range(400)), return_exceptions=True)
         assert {type(result) for result in results} == {CacheUnavailable}
         assert time.monotonic() - began < 1.0
 
@@ -270,7 +270,7 @@ class TestSlow:
         one, other = challenge(hands), challenge(hands, expires_at=hands.utc + timedelta(hours=2))
         await challenges.put([one, other], None, ())
         for _ in range(FAILURES - 1):
-            link.seconds = 0.12
+            link.seconds = 0.24
             with pytest.raises(CacheUnavailable):
                 await challenges.find("jamf", one.mac)
             link.seconds = 0

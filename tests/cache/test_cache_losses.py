@@ -189,9 +189,9 @@ async def test_a_crash_keeps_what_reached_the_log(store: Store, hands: Hands, le
 
 async def test_nothing_is_accepted_twice_while_redis_evicts(store: Store, hands: Hands, ledger: Ledger) -> None:
     """F19: memory for a part of what is minted, any key may go, also the counts; every challenge is tried thrice."""
-    with RedisProcess("--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru") as process:
+    with RedisProcess("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as process:
         challenges = store(url=process.url)
-        minted = [challenge(hands, sealed="s" * 4000) for _ in range(1000)]
+        minted = [challenge(hands, sealed="s" * 4000) for _ in range(600)]
         for start in range(0, len(minted), 20):
             await challenges.put(minted[start : start + 20], None, ())
         results: Counter[bytes] = Counter()
