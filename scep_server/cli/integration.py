@@ -62,7 +62,10 @@ def add(
 
     async def run() -> None:
         async with opened(settings) as site:
-            _show_secrets(site, await site.integrations.add(name, challenge, options, given), as_json=as_json)
+            shown = await site.integrations.add(name, challenge, options, given)
+            _show_secrets(site, shown, as_json=as_json)
+            if not as_json:
+                mdm_form.lead_to_forms(shown.integration)
 
     asyncio.run(run())
 

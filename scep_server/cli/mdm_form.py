@@ -15,6 +15,7 @@ from scep_server.cli.failures import USAGE, CommandFailed, say
 if TYPE_CHECKING:
     from scep_server.assembly.forms import Facts, Form
     from scep_server.assembly.site import Site
+    from scep_server.types import Integration
 
 
 class Choice(enum.StrEnum):
@@ -55,6 +56,14 @@ def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) 
         output.json_line({"integration": name, "for": str(mdm), "forms": [_record(form) for form in made]})
     else:
         _print(made)
+
+
+def lead_to_forms(integration: Integration) -> None:
+    """One line that says where the forms of a new integration are."""
+    from scep_server.assembly.forms import fitting  # noqa: PLC0415
+
+    choices = "|".join(map(str, fitting(integration)))
+    print(f"What to type where: `scep-server integration show {integration.name} --for {choices}`.")
 
 
 def _facts(site: Site, name: str, *, reveal: bool) -> Facts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scep_server.assembly.forms import HIDDEN, LOST, Facts, Mdm, check_fit, forms
+from scep_server.assembly.forms import HIDDEN, LOST, Facts, Mdm, check_fit, fitting, forms
 from scep_server.errors import ConfigurationError
 from scep_server.types import IntegrationOptions
 from tests.assembly.form_facts import BASE, certificates, facts
@@ -63,6 +63,19 @@ def test_what_does_not_fit_is_refused_with_what_does(mdm: Mdm, challenge: str, r
 @pytest.mark.parametrize("challenge", ["static", "dynamic", "webhook", "somebody-elses"])
 def test_a_profile_file_fits_whatever_the_device_itself_can_present(challenge: str) -> None:
     check_fit(Mdm.APPLE, facts(challenge).integration)
+
+
+@pytest.mark.parametrize(
+    ("challenge", "mdms"),
+    [
+        ("static", [Mdm.JAMF, Mdm.WORKSPACE_ONE, Mdm.APPLE]),
+        ("jamf", [Mdm.JAMF]),
+        ("intune", [Mdm.INTUNE]),
+        ("webhook", [Mdm.APPLE]),
+    ],
+)
+def test_the_fitting_mdms_of_a_challenge(challenge: str, mdms: list[Mdm]) -> None:
+    assert list(fitting(facts(challenge).integration)) == mdms
 
 
 def test_jamf_static_in_the_order_of_its_form() -> None:

@@ -47,6 +47,11 @@ def test_the_choices_of_for_are_the_mdms_there_are() -> None:
     assert [str(one) for one in Choice] == [str(one) for one in Mdm]
 
 
+def test_a_new_integration_leads_to_its_forms(site: Quickstart) -> None:
+    add = ("integration", "add", "leads", "--challenge", "dynamic", "--data", site.data)
+    assert "integration show leads --for jamf|workspace-one|apple" in succeed(*add)
+
+
 @pytest.mark.parametrize("mdm", ["jamf", "workspace-one", "apple"])
 def test_a_static_secret_is_shown_only_when_asked_for(
     site: Quickstart, added: dict[str, dict[str, Any]], mdm: str

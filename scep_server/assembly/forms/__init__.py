@@ -4,7 +4,7 @@ Takes: an integration, its addresses and secrets, the CA's certificates. Gives: 
 May touch: nothing; `gather` reads the CA's certificates.
 """
 
-from scep_server.assembly.forms.choosing import check_fit, forms
+from scep_server.assembly.forms.choosing import check_fit, fitting, forms
 from scep_server.assembly.forms.facts import HIDDEN, LOST, Facts, Form, FormField, Mdm, gather
 
-__all__ = ["HIDDEN", "LOST", "Facts", "Form", "FormField", "Mdm", "check_fit", "forms", "gather"]
+__all__ = ["HIDDEN", "LOST", "Facts", "Form", "FormField", "Mdm", "check_fit", "fitting", "forms", "gather"]

@@ -32,18 +32,28 @@ def forms(mdm: Mdm, facts: Facts) -> Sequence[Form]:
     return _MAKERS[mdm, facts.integration.challenge](facts)
 
 
+def fitting(integration: Integration) -> Sequence[Mdm]:
+    """The MDMs that can work with an integration's challenge."""
+    return [mdm for mdm in Mdm if _fits(mdm, integration.challenge)]
+
+
 def check_fit(mdm: Mdm, integration: Integration) -> None:
     """ConfigurationError, naming the challenges that fit, when the MDM cannot work with this integration's."""
     name, challenge = integration.name, integration.challenge
+    if _fits(mdm, challenge):
+        return
     if mdm is Mdm.APPLE:
-        if challenge in _MAKE_PROFILES_THEMSELVES:
-            raise ConfigurationError(
-                f"the challenge of {name} is {challenge}: that MDM makes the device's profile itself; see what to type "
-                f"into it with --for {_MAKE_PROFILES_THEMSELVES[challenge]}"
-            )
-    elif (mdm, challenge) not in _MAKERS:
-        fitting = " or ".join(f"--challenge {kind}" for one, kind in _MAKERS if one is mdm)
         raise ConfigurationError(
-            f"the challenge of {name} is {challenge}, which does not fit: {_REASONS[mdm]}; add an integration with "
-            f"{fitting}"
+            f"the challenge of {name} is {challenge}: that MDM makes the device's profile itself; see what to type "
+            f"into it with --for {_MAKE_PROFILES_THEMSELVES[challenge]}"
         )
+    kinds = " or ".join(f"--challenge {kind}" for one, kind in _MAKERS if one is mdm)
+    raise ConfigurationError(
+        f"the challenge of {name} is {challenge}, which does not fit: {_REASONS[mdm]}; add an integration with {kinds}"
+    )
+
+
+def _fits(mdm: Mdm, challenge: str) -> bool:
+    if mdm is Mdm.APPLE:
+        return challenge not in _MAKE_PROFILES_THEMSELVES
+    return (mdm, challenge) in _MAKERS

@@ -16,7 +16,7 @@ def delegated(facts: Facts) -> Sequence[Form]:
         Form(
             f"{create} Trusted certificate, for Windows",
             (
-                FormField("Certificate file", str(facts.issuing_file), "the issuing CA"),
+                FormField("Certificate file", str(facts.issuing_file), "the issuing CA, as a .cer file"),
                 FormField("Destination store", "Computer certificate store - Intermediate"),
                 FormField("Assignments", "the groups of the SCEP profile"),
             ),
@@ -24,7 +24,7 @@ def delegated(facts: Facts) -> Sequence[Form]:
         Form(
             f"{create} Trusted certificate, for the root",
             (
-                FormField("Certificate file", str(facts.root_file), "the root"),
+                FormField("Certificate file", str(facts.root_file), "the root, as a .cer file"),
                 FormField("Destination store", "Computer certificate store - Root", "asked for on Windows only"),
                 FormField("Assignments", "the groups of the SCEP profile"),
             ),
