@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -173,6 +174,15 @@ def test_what_a_device_writes_travels_escaped_and_bounded() -> None:
     assert all(0x20 <= octet < 0x7F for octet in message.body)
     assert len(message.body) < 8192
     assert b"x" * MAX_USER_AGENT not in message.body
+
+
+@pytest.mark.parametrize(("kind", "word"), [(MessageType.PKCS_REQ, "PKCSReq"), (MessageType.RENEWAL_REQ, "RenewalReq")])
+def test_a_renewal_says_that_it_is_one(kind: MessageType, word: str) -> None:
+    now = datetime.now(UTC)
+    attempt = Attempt("corp", "tid", kind, csr(), Source("192.0.2.1"), now)
+    told = json.loads(question(attempt, now, send_challenge=True).body)
+    assert told["message_type"] == word
+    assert faults(SCHEMAS["Question"], told) == []
 
 
 def test_other_curves_keep_their_size() -> None:
