@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from scep_server.errors import ScepServerError
@@ -22,6 +22,31 @@ class Beat:
     seconds: float
 
 
+class Faults:
+    """Runs work and survives its faults. A lasting one is logged when it begins and when it ends, not every time."""
+
+    def __init__(self) -> None:
+        self._failing: set[str] = set()
+
+    async def outlive(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """One run; returns whatever became of it."""
+        try:
+            await work()
+        except ScepServerError as error:
+            self._complain(name, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one job must not silence the others
+            self._complain(name, f"{type(error).__name__} (a bug)")
+        else:
+            if name in self._failing:
+                self._failing.discard(name)
+                log.info("%s works again", name)
+
+    def _complain(self, name: str, text: str) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            log.error("%s failed and will be tried again: %s", name, text)
+
+
 class Jobs:
     """Runs beats until stopped. A job in the middle of its work is finished, not cut."""
 
@@ -29,7 +54,7 @@ class Jobs:
         self._beats = beats
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._failing: set[str] = set()
+        self._faults = Faults()
 
     def start(self) -> None:
         """Begin; the first runs come at once."""
@@ -42,26 +67,8 @@ class Jobs:
 
     async def _keep(self, beat: Beat) -> None:
         while not self._stop.is_set():
-            await self._once(beat)
+            await self._faults.outlive(beat.name, beat.job)
             try:
                 await asyncio.wait_for(self._stop.wait(), beat.seconds)
             except TimeoutError:
                 continue
-
-    async def _once(self, beat: Beat) -> None:
-        """One run. A lasting fault is logged when it begins and when it ends, not every beat."""
-        try:
-            await beat.job()
-        except ScepServerError as error:
-            self._complain(beat.name, str(error))
-        except Exception as error:  # noqa: BLE001 - a bug in one job must not silence the others
-            self._complain(beat.name, f"{type(error).__name__} (a bug)")
-        else:
-            if beat.name in self._failing:
-                self._failing.discard(beat.name)
-                log.info("%s works again", beat.name)
-
-    def _complain(self, name: str, text: str) -> None:
-        if name not in self._failing:
-            self._failing.add(name)
-            log.error("%s failed and will be tried again: %s", name, text)

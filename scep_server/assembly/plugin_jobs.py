@@ -8,7 +8,7 @@ does the same work by hand takes as well.
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
 import os
 import secrets
 import socket
@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from scep_server.errors import ConfigurationError, ScepServerError
+from scep_server.assembly.jobs import Faults
+from scep_server.errors import ConfigurationError
 from scep_server.interfaces import Leases
-
-log = logging.getLogger(__name__)
 
 RUN_SECONDS: Final = 600.0
 """A run's lease; work that takes longer may be begun by another process too, so every job is repeatable."""
@@ -54,7 +53,7 @@ class PluginJobs:
         self._holder = name
         self._running: dict[str, asyncio.Task[None]] = {}
         self._next: dict[str, datetime] = {}
-        self._failing: set[str] = set()
+        self._faults = Faults()
 
     async def look(self) -> None:
         """Start what is due and not running here."""
@@ -81,28 +80,24 @@ class PluginJobs:
         self._running.pop(task.get_name(), None)
 
     async def _once(self, work: Work) -> None:
-        now = self._clock()
-        try:
+        taken: list[Work] = []
+
+        async def take() -> None:
+            now = self._clock()
             # A second less than the pace: the holder itself comes back in time.
             until = now + timedelta(seconds=max(1.0, work.seconds - 1.0))
-            if not await self._leases.lease(f"due:{work.name}", self._holder, now, until):
-                return
-            async with exclusive(self._leases, work.name, self._holder, self._clock) as mine:
-                if mine:
-                    await work.run()
-        except ScepServerError as error:
-            self._complain(work.name, str(error))
-        except Exception as error:  # noqa: BLE001 - a bug in one job must not silence the others
-            self._complain(work.name, f"{type(error).__name__} (a bug)")
-        else:
-            if work.name in self._failing:
-                self._failing.discard(work.name)
-                log.info("%s works again", work.name)
+            if await self._leases.lease(f"due:{work.name}", self._holder, now, until):
+                taken.append(work)
 
-    def _complain(self, name: str, text: str) -> None:
-        if name not in self._failing:
-            self._failing.add(name)
-            log.error("%s failed and will be tried again: %s", name, text)
+        # Apart, or a turn that another process took would be told as a success.
+        await self._faults.outlive(f"taking up {work.name}", take)
+        if taken:
+            await self._faults.outlive(work.name, functools.partial(self._alone, work))
+
+    async def _alone(self, work: Work) -> None:
+        async with exclusive(self._leases, work.name, self._holder, self._clock) as mine:
+            if mine:
+                await work.run()
 
 
 @asynccontextmanager

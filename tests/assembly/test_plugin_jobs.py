@@ -87,7 +87,7 @@ async def test_a_fault_is_told_once_and_tried_again(
         clock[0] += timedelta(seconds=61)
     one.fails = False
     await one.look()
-    said = [record.getMessage() for record in caplog.records if record.name.endswith("plugin_jobs")]
+    said = [record.getMessage() for record in caplog.records if record.name == "scep_server.assembly.jobs"]
     assert one.runs == 4
     assert said == [
         "corp/revocations failed and will be tried again: service is down",
