@@ -67,6 +67,8 @@ class Approval:
             forbidden_keys=self._forbidden_keys,
             forbidden_subjects=self._forbidden_subjects,
         )
+        if not self._stored.was_granted(entry, order.san):
+            raise Refusal(Reason.SAN, "other alternative names would be certified now than were judged; ask anew")
         # Counted from now: after an approval on the last day the device still has to come and poll.
         pickup_until = now + timedelta(seconds=active.options.pending_window)
         for _ in range(MAX_SERIAL_COLLISIONS):

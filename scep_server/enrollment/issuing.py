@@ -125,7 +125,7 @@ class Issuing:
         """
         pending = candidate.active.options.approval == "manual" or authorization.grant.pending
         for _ in range(MAX_SERIAL_COLLISIONS):
-            opening = self._opening(candidate, authorization, None if pending else prepared, replaces)
+            opening = self._opening(candidate, authorization, order, None if pending else prepared, replaces)
             try:
                 return await self._ledger.open(opening, (_opened_event(opening, order),))
             except SerialCollision:
@@ -228,7 +228,12 @@ class Issuing:
             await active.plugin.report_failure(attempt, refusal)
 
     def _opening(
-        self, candidate: Candidate, authorization: Authorization, prepared: Prepared | None, replaces: int | None
+        self,
+        candidate: Candidate,
+        authorization: Authorization,
+        order: IssueOrder,
+        prepared: Prepared | None,
+        replaces: int | None,
     ) -> Opening:
         options = candidate.active.options
         window = options.pickup_window if prepared is not None else options.pending_window
@@ -241,7 +246,7 @@ class Issuing:
             signer_key=candidate.signer_key,
             request_key=candidate.request.key_hash,
             request_hash=candidate.request.info_hash,
-            request=self._stored.seal(name, candidate.request) if keep else None,
+            request=self._stored.seal(name, candidate.request, order.san) if keep else None,
             subject=rfc4514(candidate.request.subject),
             source=candidate.source.address,
             received_at=candidate.received_at,

@@ -18,17 +18,32 @@ class StoredRequests:
         self._keys = keys
         self._listings = listings
 
-    def seal(self, integration: str, request: CertificationRequest) -> bytes:
-        """What the ledger keeps of the CSR."""
-        return self._keys.encrypt(request.der, _context(integration, request.info_hash)).encode()
+    def seal(self, integration: str, request: CertificationRequest, san: bytes | None) -> bytes:
+        """What the ledger keeps of the CSR, and of the alternative names that it was granted."""
+        context = _context(integration, request.info_hash)
+        return f"{self._keys.encrypt(request.der, context)} {self._keys.encrypt(san or b'', _names(context))}".encode()
 
     def open(self, entry: Entry) -> CertificationRequest:
         """Blocking read. The CSR of an entry. Fault when the entry kept none."""
+        sealed, _, _ = self._kept(entry).partition(" ")
+        der = self._keys.decrypt(sealed, _context(entry.integration, entry.request_hash))
+        return parse_csr(der, allow_sha1=True)
+
+    def was_granted(self, entry: Entry, san: bytes | None) -> bool:
+        """Blocking read. Whether these are the alternative names that the request was granted when it came: what it was
+        held against (a challenge's names, the certificate it renews) is not known any more. True for an entry that does
+        not tell, which is one of a version that bound no names.
+        """
+        _, _, sealed = self._kept(entry).partition(" ")
+        if not sealed:
+            return True
+        return self._keys.decrypt(sealed, _names(_context(entry.integration, entry.request_hash))) == (san or b"")
+
+    def _kept(self, entry: Entry) -> str:
         kept = entry if entry.request else self._listings.entry(entry.id)
         if kept is None or not kept.request:
             raise Fault(f"entry {entry.id} kept no request")
-        der = self._keys.decrypt(kept.request.decode(), _context(entry.integration, entry.request_hash))
-        return parse_csr(der, allow_sha1=True)
+        return kept.request.decode()
 
     def attempt(self, entry: Entry, source: Source) -> Attempt:
         """Blocking read. The entry's request as a challenge plugin saw it."""
@@ -45,3 +60,7 @@ class StoredRequests:
 def _context(integration: str, request_hash: bytes) -> str:
     # Not the transaction id: the ledger keeps a long or unprintable one in another form.
     return f"request:{integration}:{request_hash.hex()}"
+
+
+def _names(context: str) -> str:
+    return f"{context}:names"
