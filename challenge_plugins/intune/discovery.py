@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from challenge_plugins.intune.bearer import BearerRequests
 from challenge_plugins.intune.faults import MissingService, ServiceFault
 from challenge_plugins.intune.settings import IntuneSettings
+from challenge_plugins.intune.single_flight import SingleFlight
 
 VALIDATION: Final = "ScepRequestValidationFEService"
 PKI_CONNECTOR: Final = "PkiConnectorFEService"
@@ -28,13 +29,12 @@ class Discovery:
             f"{settings.graph_url}{settings.graph_version}/servicePrincipals/appId={settings.intune_app_id}/endpoints"
         )
         self._known: Mapping[str, str] = {}
+        self._looks = SingleFlight[Mapping[str, str]]()
 
     async def uri(self, service: str) -> str:
         """Address of a service, without a trailing slash. MissingService; ServiceFault and the like from Graph."""
-        if not self._known:
-            self._known = endpoints(await self._requests.send("GET", self._url, self._scope, what=WHAT))
-            self._discovered()
-        found = self._known.get(service.lower())
+        known = self._known or await self._looks.run(self._url, self._look)
+        found = known.get(service.lower())
         if found is None:
             self.clear()  # a role or a licence given meanwhile counts at once
             raise MissingService(service)
@@ -43,6 +43,14 @@ class Discovery:
     def clear(self) -> None:
         """Ask Graph again next time: the tenant may have moved to another scale unit."""
         self._known = {}
+        self._looks.forget()
+
+    async def _look(self) -> Mapping[str, str]:
+        found = endpoints(await self._requests.send("GET", self._url, self._scope, what=WHAT))
+        self._discovered()
+        if self._looks.is_current(self._url):
+            self._known = found
+        return found
 
 
 def endpoints(answer: Mapping[str, Any]) -> dict[str, str]:

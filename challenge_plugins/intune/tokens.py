@@ -21,6 +21,7 @@ from challenge_plugins.intune.credential import Credential
 from challenge_plugins.intune.faults import EntraFault
 from challenge_plugins.intune.msal_http import ACQUISITION, Acquisition, MsalHttp
 from challenge_plugins.intune.settings import IntuneSettings
+from challenge_plugins.intune.single_flight import SingleFlight
 from scep_server.errors import PluginFault
 from scep_server.interfaces import Outbound
 
@@ -55,26 +56,20 @@ class Tokens:
         self._http = MsalHttp(outbound, clock)
         self._acquired = acquired
         self._held: dict[str, _Held] = {}
-        self._running: dict[str, asyncio.Task[str]] = {}
+        self._acquisitions = SingleFlight[str]()
         self._asking = asyncio.Lock()
         self._application: Any = None
-        self._problem: PluginFault | None = None
+        self._problems: dict[str, PluginFault] = {}
 
     async def get(self, scope: str) -> str:
-        """A token for this scope: the one that is held, or a new one. All who wait share one acquisition and its end,
-        so that a refusal of Entra's is asked for once, not once a device.
+        """A token for this scope: the one that is held, or a new one. All who wait share one acquisition and its end.
 
         EntraFault when Entra ID refuses or makes no sense, OutboundFault when it cannot be reached.
         """
         held = self._held.get(scope)
         if held is not None and time.monotonic() < held.good_until:
             return held.text
-        running = self._running.get(scope)
-        if running is None:
-            running = self._running[scope] = asyncio.create_task(self._acquire(scope))
-            running.add_done_callback(lambda task: self._ended(scope, task))
-        # One who gives up does not take it from the others.
-        return await asyncio.shield(running)
+        return await self._acquisitions.run(scope, lambda: self._acquire(scope))
 
     def drop(self, rejected: str) -> None:
         """Forget a token that a service did not take. Another may have replaced it meanwhile: that one stays."""
@@ -87,15 +82,9 @@ class Tokens:
     def forget(self) -> None:
         """Forget everything learned, refusals too: a role granted since is in new tokens only."""
         self._held.clear()
-        self._running.clear()
+        self._acquisitions.forget()
         self._application = None
-        self._problem = None
-
-    def _ended(self, scope: str, task: asyncio.Task[str]) -> None:
-        if self._running.get(scope) is task:
-            del self._running[scope]
-        if not task.cancelled():
-            task.exception()  # seen, even where nobody waits any more
+        self._problems.clear()
 
     async def _acquire(self, scope: str) -> str:
         acquisition = Acquisition(asyncio.get_running_loop(), self._settings.timeout_seconds)
@@ -103,14 +92,14 @@ class Tokens:
         async with self._asking:
             try:
                 result = await asyncio.to_thread(self._ask_msal, scope)
-            except Exception as error:
-                raise self._why(acquisition, type(error).__name__) from error
+            except Exception as error:  # noqa: BLE001 - of any kind, and it may quote an answer
+                raise self._why(scope, acquisition, type(error).__name__) from None
         token = result.get("access_token")
         if not isinstance(token, str) or not token:
-            raise self._why(acquisition, "no access_token")
+            raise self._why(scope, acquisition, "no access_token")
         self._acquired()
-        self._problem = None
-        if self._running.get(scope) is asyncio.current_task():  # not one that was asked for before forget
+        self._problems.pop(scope, None)
+        if self._acquisitions.is_current(scope):
             self._held[scope] = _Held(token, time.monotonic() + float(result.get("expires_in", 0)) - MARGIN)
         return token
 
@@ -128,7 +117,8 @@ class Tokens:
         result: dict[str, Any] = application.acquire_token_for_client([scope]) or {}
         return result
 
-    def _why(self, acquisition: Acquisition, seen: str) -> PluginFault:
+    def _why(self, scope: str, acquisition: Acquisition, seen: str) -> PluginFault:
         # Where msal answers from what it remembers, nothing was asked, and the last problem is still the problem.
-        self._problem = acquisition.problem or self._problem
-        return self._problem or EntraFault(f"Entra ID's answer cannot be used: {seen}")
+        unclear = EntraFault(f"Entra ID's answer cannot be used: {seen}")
+        self._problems[scope] = acquisition.problem or self._problems.get(scope, unclear)
+        return self._problems[scope]

@@ -42,6 +42,7 @@ async def test_a_crowd_shares_one_token_and_one_discovery(corp: Connection) -> N
     await asyncio.gather(*(plugin.redeem(attempt) for _ in range(30)))
     assert corp.operations().count("token") == 2
     assert corp.operations().count("openid-configuration") == 1
+    assert corp.operations().count("endpoints") == 1
     assert corp.counted("tokens") == 2
 
 
@@ -50,6 +51,15 @@ async def test_a_crowd_shares_one_refusal_too(corp: Connection) -> None:
     plugin, attempt = corp.load(), corp.attempt()
     ended = await asyncio.gather(*(plugin.redeem(attempt) for _ in range(30)), return_exceptions=True)
     assert all(isinstance(end, errors.Fault) and "AADSTS7000215" in str(end) for end in ended)
+    assert corp.operations().count("token") == 1
+
+
+async def test_what_msal_remembers_of_a_refusal_is_told_like_the_refusal(corp: Connection) -> None:
+    corp.app.consented = False
+    plugin, attempt = corp.load(), corp.attempt()
+    for _ in range(2):
+        with pytest.raises(errors.Fault, match="AADSTS65001"):
+            await plugin.redeem(attempt)
     assert corp.operations().count("token") == 1
 
 
