@@ -31,12 +31,17 @@ class Minting:
     shown: Mapping[str, str]
     name: str = "corp"
 
+    def __post_init__(self) -> None:
+        self._created_at = self.house.clock()
+
     @property
     def login(self) -> dict[str, str]:
         return basic(self.shown["username"], self.shown["password"])
 
     def live(self, *, enabled: bool = True):
-        return self.house.load(self.plugin, self.settings, self.name, enabled=enabled)
+        """Made anew, as after a change; an integration goes on being as old as it is."""
+        now = self.house.integration(self.plugin, self.settings, self.name, enabled=enabled)
+        return self.house.house.load(dataclasses.replace(now, created_at=self._created_at))
 
     async def ask(
         self,

@@ -103,6 +103,7 @@ WRONG = {
     "san kind": ({"sans": ["dirname:CN=a"]}, "alternative name"),
     "san number": ({"sans": [1]}, "sans"),
     "san address": ({"sans": ["ip:300.1.1.1"]}, "ip"),
+    "san half a pair": ({"sans": ["dns:\ud800"]}, "sans"),
     "san control": ({"sans": ["dns:a\nb"]}, "control"),
     "sans many": ({"sans": ["dns:a.example"] * 51}, "at most 50"),
     "lifetime 0": ({"lifetime_minutes": 0}, "lifetime"),

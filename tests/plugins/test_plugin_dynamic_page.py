@@ -171,7 +171,7 @@ PROBES = {
     "no colon": {"authorization": "Basic " + base64.b64encode(b"scep").decode()},
     "no text": {"authorization": "Basic " + base64.b64encode(b"\xff\xfe:\x00").decode()},
     "two logins": {"authorization": "Basic c2NlcDp4, Basic c2NlcDp4"},
-    "huge": {"authorization": "Basic " + "QUFB" * 5000},
+    "huge": {"authorization": "Basic " + base64.b64encode(b"scep:" + b"x" * 5000).decode()},
 }
 
 

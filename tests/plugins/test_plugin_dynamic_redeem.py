@@ -47,6 +47,7 @@ async def test_only_the_very_challenge_opens(house: HouseUnderTest) -> None:
         right + "\n",
         "0" * 32,
         "\uff21" + right[1:],
+        "\ud800",
     )
     for challenge in (*wrong, "A" * 100_000):
         refusal = await refused(dynamic, challenge)

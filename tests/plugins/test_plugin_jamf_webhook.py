@@ -88,6 +88,11 @@ async def test_what_an_event_says_of_itself_decides_nothing(house: HouseUnderTes
     assert (await post(jamf, json.dumps(odd).encode())).status == 200
     (event,) = jamf.audited("challenge.minted")
     assert event["detail"].keys() == {"count", "expires_at", "uses", "requester"}
+    hostile = (
+        b'{"webhook": {"webhookEvent": "SCEPChallenge"}, "event": {"payloadIdentifier": "\\ud800\\r\\n\\u001b[31m"}}'
+    )
+    assert (await post(jamf, hostile)).status == 200
+    assert "\x1b" not in "".join(row.body for row in house.ledger.events())
 
 
 async def test_challenge_expires_and_opens_its_integration_only(house: HouseUnderTest) -> None:
