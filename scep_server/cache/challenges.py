@@ -31,6 +31,9 @@ LOOKED_AT: Final = 32
 FORGET_SECONDS: Final = 0.1
 CONTEXT: Final = "redis key"
 
+PIECE: Final = 500
+"""Challenges kept or forgotten in one step; Redis does nothing else meanwhile, for a few milliseconds."""
+
 KEEP: Final = """
 local now, ceiling, challenges = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if ceiling >= 0 and redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf') + challenges > ceiling then return 'full' end
@@ -58,6 +61,17 @@ end
 return 'kept'
 """
 """Counts, and keeps all of them, or none: one step for everybody else, and refused as a whole when memory is full."""
+
+FORGET: Final = """
+local values = {}
+for number = 1, #ARGV do
+  values[number] = redis.call('GET', KEYS[1 + number])
+  redis.call('DEL', KEYS[1 + number])
+end
+redis.call('ZREM', KEYS[1], unpack(ARGV))
+return values
+"""
+"""Gives the values, because only they know their lookups."""
 
 T = TypeVar("T")
 Find = Callable[[str, bytes], Awaitable[OpenChallenge | SpentChallenge | None]]
@@ -132,14 +146,10 @@ class RedisChallenges:
         return _is(int, await self._server.command("ZCOUNT", self._open(integration), f"({_ms(self._clock())}", "+inf"))
 
     async def forget(self, integration: str, macs: Sequence[bytes]) -> None:
-        """Take them away, each within FORGET_SECONDS a step. Never raises: the ledger has decided."""
+        """Take them away, each step within FORGET_SECONDS. Never raises: the ledger has decided."""
         with contextlib.suppress(Fault):
-            for mac in macs:
-                value = await self._tidy("GETDEL", self._challenge(integration, mac))
-                await self._tidy("ZREM", self._open(integration), mac)
-                challenge = None if value is None else unpack(_is(bytes, value), integration, mac, self._keys)
-                for lookup in () if challenge is None else challenge.lookups:
-                    await self._tidy("ZREM", self._lookup(integration, lookup), mac)
+            for start in range(0, len(macs), PIECE):
+                await self._forget(integration, macs[start : start + PIECE])
 
     async def expire(self, now: datetime) -> int:
         """Count those that expired since any process last asked. Redis itself forgets the challenges, a day later."""
@@ -151,13 +161,25 @@ class RedisChallenges:
         return count
 
     async def _keep(self, integration: str, challenges: Sequence[OpenChallenge], ceiling: int | None) -> None:
+        """In pieces; the first ones are taken back when a later one fails."""
+        kept = 0
+        try:
+            while kept < len(challenges):
+                piece = challenges[kept : kept + PIECE]
+                await self._keep_piece(integration, piece, ceiling)
+                kept += len(piece)
+        except (ChallengesFull, Fault):
+            await self.forget(integration, [one.mac for one in challenges[:kept]])
+            raise
+
+    async def _keep_piece(self, integration: str, piece: Sequence[OpenChallenge], ceiling: int | None) -> None:
         now = self._clock()
         keys = [self._open(integration)]
-        values: list[bytes | str | int] = [_ms(now), -1 if ceiling is None else ceiling, len(challenges)]
-        for one in challenges:
+        values: list[bytes | str | int] = [_ms(now), -1 if ceiling is None else ceiling, len(piece)]
+        for one in piece:
             keys.append(self._challenge(integration, one.mac))
             values += [one.mac, _ms(one.expires_at), _kept_ms(one, now), pack(one, self._keys)]
-        for one in challenges:
+        for one in piece:
             for lookup in one.lookups:
                 keys.append(self._lookup(integration, lookup))
                 values += [one.mac, _ms(one.expires_at), _kept_ms(one, now)]
@@ -166,6 +188,14 @@ class RedisChallenges:
             raise _full(integration, ceiling)
         if answer != b"kept":
             raise CacheUnavailable("Redis: has a challenge of this MAC already, or answers nonsense")
+
+    async def _forget(self, integration: str, macs: Sequence[bytes]) -> None:
+        keys = [self._open(integration), *(self._challenge(integration, mac) for mac in macs)]
+        values = _are(object, await self._tidy("EVAL", FORGET, len(keys), *keys, *macs))
+        for mac, value in zip(macs, values, strict=False):
+            challenge = None if value is None else unpack(_is(bytes, value), integration, mac, self._keys)
+            for lookup in () if challenge is None else challenge.lookups:
+                await self._tidy("ZREM", self._lookup(integration, lookup), mac)
 
     async def _not_kept(self, integration: str, challenges: Sequence[OpenChallenge]) -> None:
         """Best effort: the caller is told of the failure in any case."""

@@ -54,6 +54,8 @@ class RedisServer:
         """
         self._breaker.admit()
         limit = self._seconds if at_most is None else min(at_most, self._seconds)
+        # Who had to wait for a place had less than the server's time, so its failure says nothing about the server.
+        prompt = at_most is None and not self._places.locked()
         try:
             async with asyncio.timeout(limit), self._places:
                 answer = await self._execute(*words)
@@ -61,7 +63,7 @@ class RedisServer:
             cause = _cause(error, limit)
             if _answered(error):
                 self._breaker.succeeded()
-            elif limit == self._seconds:
+            elif prompt:
                 self._breaker.failed(cause)
             if isinstance(error, ReadOnlyError):
                 with contextlib.suppress(Exception):

@@ -11,6 +11,7 @@ import pytest
 from ledger_contract import kinds, told
 
 from scep_server.cache import RedisChallenges
+from scep_server.cache.challenges import PIECE
 from scep_server.errors import ChallengesFull, Fault
 from scep_server.keyfile import SecretKeyFile
 from scep_server.ledger import Ledger
@@ -147,6 +148,32 @@ async def test_all_are_kept_or_none(challenges: RedisChallenges, hands: Hands, l
     assert await challenges.find("jamf", new.mac) is None
     assert await challenges.unspent("jamf") == 1
     assert kinds(ledger) == ["challenge.minted", "challenge.not_kept"]
+
+
+async def test_a_large_order_is_kept_in_pieces_or_not_at_all(
+    challenges: RedisChallenges, hands: Hands, redis: RedisProcess
+) -> None:
+    first, later = challenge(hands), [challenge(hands, lookups=(b"l",), sealed="s") for _ in range(2 * PIECE)]
+    await challenges.put([first], None, ())
+    with pytest.raises(Fault):
+        await challenges.put([*later, first], None, ())  # a MAC that is there already
+    assert (await challenges.unspent("jamf"), len(keys_of(redis, "challenge"))) == (1, 1)
+    assert await challenges.sealed("jamf", b"l") == []
+    with pytest.raises(ChallengesFull):
+        await challenges.put(later, 2 * PIECE, ())
+    await challenges.put(later, 2 * PIECE + 1, ())
+    assert (await challenges.unspent("jamf"), len(keys_of(redis, "challenge"))) == (2 * PIECE + 1,) * 2
+
+
+async def test_a_large_order_passes_no_ceiling_while_others_mint(
+    store: Store, hands: Hands, redis: RedisProcess
+) -> None:
+    """Others take the room between two pieces; who comes too late takes back what it had put there."""
+    sides = [store(url=redis.url), store(url=redis.url)]
+    work = (sides[n % 2].put([challenge(hands) for _ in range(2 * PIECE)], 3 * PIECE, ()) for n in range(6))
+    results = await asyncio.gather(*work, return_exceptions=True)
+    assert {type(result) for result in results if result is not None} == {ChallengesFull}
+    assert await sides[0].unspent("jamf") == 2 * PIECE * results.count(None) <= 2 * PIECE
 
 
 async def test_sealed_ones_are_found_by_lookup_the_newest_two(challenges: RedisChallenges, hands: Hands) -> None:

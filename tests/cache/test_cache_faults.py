@@ -13,6 +13,7 @@ from ledger_contract import kinds, told
 
 from scep_server.cache import RedisChallenges
 from scep_server.cache.breaker import FAILURES, PROBE_SECONDS
+from scep_server.cache.server import CALLS
 from scep_server.errors import CacheUnavailable
 from scep_server.ledger import Ledger
 from scep_server.types import OpenChallenge
@@ -249,6 +250,17 @@ class TestSlow:
         results = await asyncio.gather(*(slow.find("jamf", b"kept") for _ in range(400)), return_exceptions=True)
         assert {type(result) for result in results} == {CacheUnavailable}
         assert time.monotonic() - began < 1.0
+
+    async def test_a_crowd_is_not_taken_for_a_slow_server(self, store: Store, hands: Hands, link: Link) -> None:
+        """Those at the end of the queue run out of time; the next one by itself has all of it."""
+        challenges, one = store(url=link.url, timeout_ms=500), challenge(hands)
+        await challenges.put([one], None, ())
+        link.seconds = 0.3
+        results = await asyncio.gather(
+            *(challenges.find("jamf", one.mac) for _ in range(3 * CALLS)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {OpenChallenge, CacheUnavailable}
+        assert await challenges.find("jamf", one.mac) == one
 
     async def test_forgetting_is_given_up_soon_and_opens_nothing(self, store: Store, hands: Hands, link: Link) -> None:
         """A Redis that is slow but within its limit goes on serving, though nothing can be tidied up."""
