@@ -12,7 +12,7 @@ from scep_server.errors import TooManyAttempts
 from scep_server.interfaces import Challenges, KeyFile, Outbound
 from scep_server.metrics import Metrics
 from scep_server.policy.bindings import canonical_subject
-from scep_server.types import Certificate, Event, Integration, OpenChallenge, Source
+from scep_server.types import Certificate, Event, Integration, OpenChallenge, Source, SpentChallenge
 
 Record = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -47,7 +47,7 @@ class IntegrationHost:
         self.integration = integration.name
         self.public_url = house.public_url
         self.keys = house.keys
-        self.challenges: Challenges = CountedChallenges(house.challenges, house.metrics)
+        self.challenges: Challenges = OwnChallenges(house.challenges, integration.created_at, house.metrics)
         self.outbound = house.outbound
         self.clock = house.clock
 
@@ -86,14 +86,15 @@ class IntegrationHost:
         limiter.count(source.address, now)
 
 
-class CountedChallenges:
-    """Unspent challenges, each minted one counted."""
+class OwnChallenges:
+    """Unspent challenges as one integration sees them: each minted one counted, and none that is older than itself. Who
+    deletes an integration and makes another of the same name has ended what the first one gave out.
+    """
 
-    def __init__(self, inner: Challenges, metrics: Metrics) -> None:
+    def __init__(self, inner: Challenges, since: datetime, metrics: Metrics) -> None:
         self._inner = inner
+        self._since = since
         self._metrics = metrics
-        self.find = inner.find
-        self.sealed = inner.sealed
         self.unspent = inner.unspent
         self.forget = inner.forget
         self.expire = inner.expire
@@ -102,3 +103,12 @@ class CountedChallenges:
         """Keep and count them."""
         await self._inner.put(challenges, ceiling, events)
         self._metrics.challenges.inc("minted", len(challenges))
+
+    async def find(self, integration: str, mac: bytes) -> OpenChallenge | SpentChallenge | None:
+        """By MAC."""
+        found = await self._inner.find(integration, mac)
+        return None if isinstance(found, OpenChallenge) and found.minted_at < self._since else found
+
+    async def sealed(self, integration: str, lookup: bytes) -> Sequence[OpenChallenge]:
+        """By lookup."""
+        return [one for one in await self._inner.sealed(integration, lookup) if one.minted_at >= self._since]
