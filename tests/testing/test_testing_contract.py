@@ -1,0 +1,94 @@
+"""Our own plugins keep the contract that everybody's must."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from challenge_plugins import dynamic, intune, jamf, static, webhook
+from scep_server.testing import PluginContract, Surroundings, Trial
+from scep_server.types import MintOrder, NameBinding
+from tests.plugins.webhook_receiver import PrivateCa, Received, Reply, ScriptedReceiver, saying
+from tests.simulators.intune import IntuneSimulator
+
+RIGHT = "correct-horse-battery"
+
+
+class TestStatic(PluginContract):
+    plugin = "static"
+    factory = static.PLUGIN
+
+
+class TestDynamic(PluginContract):
+    plugin = "dynamic"
+    factory = dynamic.PLUGIN
+    options: ClassVar = {"kept_for_ec": "on", "username": "CORP\\mdm", "token": "on", "ceiling": "1000"}
+    public = frozenset({"username"})
+
+    async def right_challenge(self, trial: Trial) -> str:
+        bound = MintOrder(binding=NameBinding(subject=self.subject))
+        return (await trial.plugin.mint((bound,), "test"))[0].challenge
+
+
+class TestJamf(PluginContract):
+    plugin = "jamf"
+    factory = jamf.PLUGIN
+    public = frozenset({"username"})
+
+
+def judge(received: Received) -> Reply:
+    """A receiver that knows one challenge."""
+    if received.message["type"] != "scep.request":
+        return saying(received, "pong")
+    right = received.message["challenge"] == RIGHT
+    return saying(received) if right else saying(received, "deny", wrong_challenge=True)
+
+
+class TestWebhook(PluginContract):
+    plugin = "webhook"
+    factory = webhook.PLUGIN
+
+    @asynccontextmanager
+    async def surroundings(self, folder: Path) -> AsyncIterator[Surroundings]:
+        ca = PrivateCa(folder)
+        receiver = ScriptedReceiver(ca).start()
+        receiver.behave = judge
+        try:
+            yield Surroundings({"url": receiver.url, "authorization": "Bearer of-the-gateway"}, ca.ca_file)
+        finally:
+            receiver.stop()
+
+    async def right_challenge(self, trial: Trial) -> str:
+        return RIGHT
+
+
+TENANT = "contoso.onmicrosoft.com"
+SECRET = "s3cret~of-the.App"
+
+
+class TestIntune(PluginContract):
+    plugin = "intune"
+    factory = intune.PLUGIN
+    rotation: ClassVar = {"client_secret": SECRET}
+
+    @asynccontextmanager
+    async def surroundings(self, folder: Path) -> AsyncIterator[Surroundings]:
+        async with IntuneSimulator() as simulator:
+            ca_file = folder / "simulator-ca.pem"
+            ca_file.write_bytes(simulator.ca_pem)
+            tenant = simulator.add_tenant(TENANT)
+            app = simulator.add_app(tenant, secret=SECRET)
+            options = {
+                "tenant": TENANT,
+                "client_id": app.client_id,
+                "client_secret": SECRET,
+                "authority": simulator.urls.authority,
+                "graph_url": simulator.urls.graph,
+            }
+            yield Surroundings(options, ca_file, (simulator, tenant))
+
+    async def right_challenge(self, trial: Trial) -> str:
+        simulator, tenant = trial.surroundings.peer
+        return simulator.new_challenge(tenant).text
