@@ -7,15 +7,15 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.e2e import wire
-from tests.e2e.crafted import pkcs_req
-from tests.e2e.identities import Device, certification_request, dns_san
+from tests.e2e.crafted import attributes_of, message, pkcs_req, seal
+from tests.e2e.identities import Device, certification_request, dns_san, rsa_key
 from tests.e2e.outcomes import BAD_REQUEST, PENDING, SUCCESS, outcome_of, send
 from tests.e2e.server import ScepServer
 from tests.plugins.webhook_receiver import PrivateCa, Received, Reply, ScriptedReceiver, saying
@@ -79,9 +79,10 @@ def url(server: ScepServer, desk: Desk) -> str:
     return added(server, "desk", url=desk.receiver.url, timeout_seconds="2", retries="0")
 
 
-def added(server: ScepServer, name: str, **settings: str) -> str:
+def added(server: ScepServer, name: str, options: Sequence[str] = (), **settings: str) -> str:
     """`integration add --challenge webhook`; the SCEP URL, once it is served."""
     pairs = [text for key, value in settings.items() for text in ("--setting", f"{key}={value}")]
+    pairs += [text for option in options for text in ("--option", option)]
     done = server.run("integration", "add", name, "--challenge", "webhook", *pairs, "--json")
     scep_url = str(json.loads(done.stdout)["scep_url"])
     eventually(lambda: wire.get(scep_url, "GetCACaps").status == 200)
@@ -185,6 +186,25 @@ def test_webhook_wrong_challenges_are_guesses(server: ScepServer, desk: Desk):
     outcomes = [send(url, enrol(server, f"guess-{number}")[1]).short for number in range(8)]
     assert outcomes == [BAD_REQUEST] * 5 + ["HTTP 429"] * 3
     assert send(url, enrol(server, "knows-it")[1]).short == SUCCESS
+
+
+def test_webhook_is_asked_about_renewals(server: ScepServer, desk: Desk):
+    """The old certificate proves who comes; whether it may still come, the receiver knows."""
+    url = added(server, "renewing", ["renewal=on", "lifetime_days=30"], url=desk.receiver.url)
+    device, body = enrol(server, "renews")
+    old = Device(device.key, device.subject, send(url, body).certrep.certificates(device)[0])
+
+    def renew(key: int) -> str:
+        csr = certification_request(rsa_key(key), old.subject)
+        return send(url, message(old, seal(csr, server.ra), attributes_of("17"))).short
+
+    desk.decisions["renews"] = lambda received: saying(received, "deny", reason="sold")
+    assert renew(1) == BAD_REQUEST
+    del desk.decisions["renews"]
+    assert renew(1) == SUCCESS
+    asked = [question.message for question in desk.asked("renews")]
+    assert [question["message_type"] for question in asked] == ["PKCSReq", "RenewalReq", "RenewalReq"]
+    assert [question["challenge"] for question in asked] == [CHALLENGE, None, None]
 
 
 # --- troubles

@@ -111,10 +111,10 @@ def judge(make_house: Callable[..., HouseUnderTest], example: Example) -> Any:
     return live
 
 
-def attempt(judge: Any, common_name: str, challenge: str | None) -> Attempt:
+def attempt(judge: Any, common_name: str, challenge: str | None, kind: MessageType = MessageType.PKCS_REQ) -> Attempt:
     der = certification_request(ec_key(), name(("CN", common_name)), challenge=challenge)
     now = judge.house.clock()
-    return Attempt("corp", "TID", MessageType.PKCS_REQ, parse_csr(der), Source("192.0.2.1"), now)
+    return Attempt("corp", "TID", kind, parse_csr(der), Source("192.0.2.1"), now)
 
 
 # --- with our plugin
@@ -138,6 +138,14 @@ async def test_it_denies_everything_else(judge, common_name: str, challenge: str
     with pytest.raises(Refusal) as refused:
         await judge.redeem(attempt(judge, common_name, challenge))
     assert refused.value.reason is reason
+
+
+async def test_it_lets_devices_renew_as_long_as_it_knows_them(judge) -> None:
+    assert not (await judge.redeem(attempt(judge, "laptop-1", None, MessageType.RENEWAL_REQ))).pending
+    for name_, challenge, reason in (("sold", None, Reason.DENIED), ("laptop-1", "wrong", Reason.CHALLENGE)):
+        with pytest.raises(Refusal) as refused:
+            await judge.redeem(attempt(judge, name_, challenge, MessageType.RENEWAL_REQ))
+        assert refused.value.reason is reason
 
 
 async def test_it_takes_each_notice_once(judge, example: Example) -> None:
