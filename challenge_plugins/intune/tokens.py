@@ -8,9 +8,11 @@ its constructor already talks (made on the thread, when first needed); it keeps 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +29,11 @@ from scep_server.interfaces import Outbound
 
 MARGIN: Final = 300.0
 """Seconds before its end from which a token is not used any more; msal's own."""
+
+_THREADS: Final = ThreadPoolExecutor(max_workers=16, thread_name_prefix="msal")
+"""None of the event loop's own: msal's threads wait for requests, which need one of those to look a name up. A few
+tenants at once would take them all, and then nothing that any of them waits for could happen.
+"""
 
 # It logs what it cannot read, and tracebacks of what we hand on as a Fault.
 logging.getLogger("msal").setLevel(logging.CRITICAL)
@@ -91,7 +98,8 @@ class Tokens:
         ACQUISITION.set(acquisition)
         async with self._asking:
             try:
-                result = await asyncio.to_thread(self._ask_msal, scope)
+                context = contextvars.copy_context()
+                result = await acquisition.loop.run_in_executor(_THREADS, context.run, self._ask_msal, scope)
             except Exception as error:  # noqa: BLE001 - of any kind, and it may quote an answer
                 raise self._why(scope, acquisition, type(error).__name__) from None
         token = result.get("access_token")
