@@ -131,10 +131,10 @@ class Worker:
         shared.metrics.ask("ca_expires_seconds", "Time until the issuing certificate ends", self._ca_left)
 
     async def start(self) -> None:
-        """Load integrations and CRLs, finish what a crash left (the first worker), then accept connections."""
+        """Load integrations and CRLs, then accept connections. What a crash left is finished beside them, by a job that
+        begins at once: a service that must confirm it, and does not answer, keeps nobody else waiting.
+        """
         self._complaints = await self._blocking(self._site.reactivate)
-        if self._first:
-            await self._site.reconcile()
         await self._publisher.run()
         await self._crls.refresh()
         await self._public.start()
@@ -165,9 +165,9 @@ class Worker:
             Beat("crl publishing", self._publisher.run, REFRESH_SECONDS),
             Beat("crl refresh", self._crls.refresh, REFRESH_SECONDS),
             Beat("refusal counts", self._refusals.flush, REFRESH_SECONDS),
-            Beat("unfinished entries", self._expire, EXPIRY_SECONDS),
         ]
         if self._first:
+            beats.append(Beat("unfinished entries", self._expire, EXPIRY_SECONDS))
             watch = ExpiryWatch(self._shared.ca.own_certificates, utc_now)
             beats.append(Beat("expiry of our certificates", watch.look, LOOK_SECONDS))
             beats.append(Beat("work of integrations", self._plugin_jobs.look, REFRESH_SECONDS))

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from scep_server.enrollment.issuing import Issuing
 from scep_server.enrollment.notices import notice_of_entry
@@ -25,6 +27,11 @@ from scep_server.interfaces import Issuances
 from scep_server.types import Attempt, Entry, EntryState, Event, NoticeKind, Source
 
 log = logging.getLogger(__name__)
+
+FAULTS: Final = 3
+"""Of one integration, after which a pass asks its plugin no more: a service that does not answer takes its time over
+each entry. What waits stays for the next pass, and what has waited too long is withdrawn all the same.
+"""
 
 
 @dataclass(slots=True)
@@ -75,9 +82,13 @@ class _Pass:
     issuing: Issuing
     stored: StoredRequests
     now: datetime
+    faults: Counter[str] = field(default_factory=Counter)
+    """By integration."""
 
     async def release(self, entry: Entry) -> EntryState:
         """Issued when its plugin confirmed it, revoked when it said no; one that cannot answer leaves it signed."""
+        if self._is_given_up(entry):
+            return EntryState.SIGNED
         try:
             active = self.registry.get(entry.integration)
             await self.issuing.finish(
@@ -86,6 +97,7 @@ class _Pass:
         except Refusal:
             return EntryState.REVOKED
         except (ScepServerError, LookupError) as error:
+            self.faults[entry.integration] += 1
             log.warning("entry %d stays signed: %s", entry.id, error)
             return EntryState.SIGNED
         return EntryState.ISSUED
@@ -110,14 +122,19 @@ class _Pass:
             await active.plugin.report_failure(attempt, Refusal(Reason.REJECTED, note))
 
     def _asked(self, entry: Entry) -> tuple[ActiveIntegration | None, Attempt | None]:
-        """Blocking read. The integration and what its plugin was asked, where both are still there."""
+        """Blocking read. The integration and what its plugin was asked, where both are there and it can be told."""
         try:
             active = self.registry.get(entry.integration)
+            if self._is_given_up(entry):
+                return active, None
             return active, self.stored.attempt(entry, Source(entry.source))
         except LookupError:
             return None, None
         except ScepServerError:
             return active, None
+
+    def _is_given_up(self, entry: Entry) -> bool:
+        return self.faults[entry.integration] >= FAULTS
 
 
 def _ended(kind: str, entry: Entry, at: datetime) -> Event:
