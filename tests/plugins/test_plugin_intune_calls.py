@@ -201,7 +201,7 @@ async def test_retry_after_as_a_date_is_honoured_and_bounded(corp: Connection) -
         assert failed.value.retry_after == seconds, text
 
 
-@pytest.mark.parametrize("operation", ["openid-configuration", "token", "endpoints", "validateRequest"])
+@pytest.mark.parametrize("operation", ["token", "validateRequest"])
 async def test_one_limit_of_time_is_over_everything(corp: Connection, operation: str) -> None:
     plugin, attempt = corp.load(timeout_seconds="2"), corp.attempt()
     held = corp.intune.fail(operation, Fault.held(), times=None)
@@ -211,6 +211,17 @@ async def test_one_limit_of_time_is_over_everything(corp: Connection, operation:
     assert time.monotonic() - begun < 3
     corp.intune.faults.lift(held.number)
     await plugin.check()  # whoever comes while that acquisition ends shares its end
+    await plugin.redeem(attempt)
+
+
+async def test_the_limit_is_over_all_steps_together(corp: Connection) -> None:
+    plugin, attempt = corp.load(timeout_seconds="2"), corp.attempt()
+    for operation in ("token", "endpoints", "validateRequest"):
+        corp.intune.fail(operation, Fault.delayed(0.9))
+    begun = time.monotonic()
+    with pytest.raises(errors.Fault, match="within 2 s"):
+        await plugin.redeem(attempt)
+    assert time.monotonic() - begun < 2.6
     await plugin.redeem(attempt)
 
 

@@ -137,6 +137,7 @@ async def test_requests_of_other_issuers_and_connections_are_left_to_them(corp: 
 async def test_what_cannot_be_answered_or_read_stops_nothing(corp: Connection) -> None:
     item = {"requestContext": "c", "serialNumber": "0A", "issuerName": ISSUER, "caConfiguration": "corp"}
     odd = ["text", None, {}, {**item, "requestContext": ""}, {**item, "requestContext": 5}]
+    odd.append({**item, "issuerName": "CN=Other CA"})  # that the service filters is no reason to trust it to
     unreadable = [{**item, "requestContext": "d", "serialNumber": text} for text in ("", None, 10, "0xZZ")]
     corp.intune.fail("downloadRevocationRequests", Fault.answering(200, {"value": [*odd, *unreadable, item]}))
     found = await corp.load().revocation_requests()

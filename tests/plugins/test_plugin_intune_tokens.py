@@ -142,6 +142,7 @@ ENTRA_FAULTS = {
     "403": Fault.with_status(403),
     "cut": Fault.cut(),
     "garbage": Fault.garbage(),
+    "a portal": Fault.answering(200, "<html>words of a portal", "text/html"),
     "no token": Fault.answering(200, {"token_type": "Bearer"}),
     "odd token": Fault.answering(200, {"token_type": "Bearer", "expires_in": "long", "access_token": ["x"]}),
     "oversized": Fault.oversized(3 << 20),
@@ -153,7 +154,8 @@ ENTRA_FAULTS = {
 async def test_whatever_the_way_there_answers_is_a_fault(
     corp: Connection, operation: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for name in (None, "msal"):
+        caplog.set_level(logging.DEBUG, logger=name)
     attempt = corp.attempt()
     for name, fault in ENTRA_FAULTS.items():
         plugin = corp.load()
@@ -165,6 +167,7 @@ async def test_whatever_the_way_there_answers_is_a_fault(
         assert failed.value.part == "plugin", name
         assert failed.value.retry_after == (9 if name == "429" else None), name
         assert SECRET not in caplog.text + str(failed.value), name
+        assert "portal" not in caplog.text + str(failed.value), name
         corp.intune.faults.lift(planned.number)
         await plugin.check()  # msal honours a Retry-After of its own; a test of the connection does not wait for it
         await plugin.redeem(attempt)
