@@ -27,7 +27,7 @@ PREFIX: Final = "scep_server_"
 OPERATIONS: Final = ("GetCACaps", "GetCACert", "PKIOperation", "certificate", "crl", "plugin", "other")
 STATUSES: Final = (
     "200", "201", "204", "304", "400", "401", "403", "404", "405",
-    "408", "413", "414", "415", "417", "429", "431", "503", _OTHER,
+    "408", "409", "413", "414", "415", "417", "422", "429", "431", "503", _OTHER,
 )  # fmt: skip
 REPLIES: Final = ("success", "failure", "pending")
 FAULTS: Final = ("busy", "cache", "ledger", "plugin", "signer", "other")

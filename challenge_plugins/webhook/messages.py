@@ -40,6 +40,7 @@ def question(attempt: Attempt, now: datetime, *, send_challenge: bool) -> Messag
             "integration": attempt.integration,
             "transaction_id": attempt.transaction_id,
             "message_type": _MESSAGE_TYPES.get(attempt.message_type, attempt.message_type.name),
+            "renewal": attempt.renews,
             "source": {
                 "address": attempt.source.address,
                 "user_agent": attempt.source.user_agent[:MAX_USER_AGENT],

@@ -76,8 +76,8 @@ def decide(question: dict[str, Any], devices: Path) -> dict[str, Any]:
     """Your rules. `names` makes sure that the certificate says nothing else than what was judged here."""
     csr = question["csr"]
     name, challenge = csr["common_name"], question["challenge"]
-    # The server has verified the certificate that a RenewalReq renews; whether the device is still ours, we know.
-    renews = question["message_type"] == "RenewalReq" and challenge is None
+    # The server has verified the certificate that is renewed; whether the device is still ours, we know.
+    renews = question["renewal"] and challenge is None
     if name is None or (challenge is None and not renews):
         return {"decision": "deny", "reason": "no common name, or no challenge"}
     for line in filter(str.strip, devices.read_text(encoding="utf-8").splitlines()):

@@ -57,6 +57,7 @@ class Candidate:
     request: CertificationRequest
     source: Source
     received_at: datetime
+    renews: bool = False
 
     def attempt(self) -> Attempt:
         """The same, as a challenge plugin sees it."""
@@ -67,6 +68,7 @@ class Candidate:
             request=self.request,
             source=self.source,
             received_at=self.received_at,
+            renews=self.renews,
         )
 
 
@@ -76,8 +78,10 @@ def new_candidate(
     request: CertificationRequest,
     source: Source,
     received_at: datetime,
+    *,
+    renews: bool = False,
 ) -> Candidate:
-    """The candidate that a read request makes."""
+    """The candidate that a read request makes. renews: a certificate whose possession is verified."""
     return Candidate(
         active=active,
         transaction_id=sealed.reply_to.transaction_id,
@@ -86,6 +90,7 @@ def new_candidate(
         request=request,
         source=source,
         received_at=received_at,
+        renews=renews,
     )
 
 

@@ -139,7 +139,8 @@ class Enrollment:
         self, active: ActiveIntegration, read: Application, source: Source, received_at: datetime
     ) -> bytes:
         reply_to = read.sealed.reply_to
-        candidate = new_candidate(active, read.sealed, read.request, source, received_at)
+        renewed = read.renewed is not None or (read.resumed is not None and read.resumed.renews is not None)
+        candidate = new_candidate(active, read.sealed, read.request, source, received_at, renews=renewed)
         try:
             if read.resumed is not None:
                 return await self._answer(active, read.resumed, candidate.attempt, read.encryption, reply_to)

@@ -54,6 +54,7 @@ class StoredRequests:
             request=self.open(entry),
             source=source,
             received_at=entry.requested_at,
+            renews=entry.renews is not None,
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from scep_server.errors import Refusal, ScepServerError
+from scep_server.errors import PluginFault, Refusal, ScepServerError
 from scep_server.interfaces import Notices
 from scep_server.metrics import Metrics
 from scep_server.types import Event, Notice
@@ -43,40 +43,56 @@ class Outbox:
         self._clock = clock
 
     async def run(self) -> int:
-        """One pass over the due notices, oldest first; how many were taken. LedgerUnavailable ends it."""
-        told = 0
+        """One pass over the due notices, oldest first; how many were taken. LedgerUnavailable ends it.
+
+        Integrations are told at the same time, each one notice after the other: who does not answer holds up nobody
+        else.
+        """
+        due: dict[str, list[Notice]] = {}
         for notice in await asyncio.to_thread(self._ledger.due_notices, self._clock(), BATCH):
-            told += await self._tell(notice)
+            due.setdefault(notice.integration, []).append(notice)
+        return sum(await asyncio.gather(*map(self._tell_in_turn, due.values())))
+
+    async def _tell_in_turn(self, notices: Sequence[Notice]) -> int:
+        """Tell one integration until it fails once: the rest would fail too, and would keep others' from being read."""
+        told = 0
+        fault: ScepServerError | None = None
+        for notice in notices:
+            if fault is None:
+                taken, fault = await self._tell(notice)
+                told += taken
+            else:
+                await self._later(notice, fault)
         return told
 
-    async def _tell(self, notice: Notice) -> bool:
+    async def _tell(self, notice: Notice) -> tuple[bool, ScepServerError | None]:
+        """Whether it was taken, and what keeps this integration from taking any now."""
         try:
             plugin = self._find(notice.integration)
+            if plugin is None:
+                raise PluginFault("its settings cannot be loaded")
+            await plugin.notified(notice)
         except LookupError:
             await self._drop(notice, "the integration was deleted")
-            return False
-        try:
-            if plugin is None:
-                await self._later(notice)
-                return False
-            await plugin.notified(notice)
+            return False, None
         except Refusal as refusal:
             await self._drop(notice, refusal.detail or refusal.reason.code)
-            return False
+            return False, None
         except ScepServerError as error:
             log.warning("notice %s to integration %s was not taken: %s", notice.id, notice.integration, error)
-            await self._later(notice)
-            return False
+            await self._later(notice, error)
+            return False, error
         await self._ledger.notice_told(notice.id, ())
         self._metrics.notices.inc("told")
-        return True
+        return True, None
 
-    async def _later(self, notice: Notice) -> None:
+    async def _later(self, notice: Notice, fault: ScepServerError) -> None:
         now = self._clock()
         if now - notice.at > GIVE_UP:
             await self._drop(notice, "not taken within three days")
             return
-        wait = min(FIRST_WAIT * 2 ** min(notice.tries, 20), LONGEST_WAIT)
+        asked = timedelta(seconds=getattr(fault, "retry_after", None) or 0)
+        wait = min(max(FIRST_WAIT * 2 ** min(notice.tries, 20), asked), LONGEST_WAIT)
         await self._ledger.notice_later(notice.id, now + wait)
         self._metrics.notices.inc("later")
 

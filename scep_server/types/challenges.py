@@ -29,6 +29,8 @@ class Attempt:
     request: CertificationRequest
     source: Source
     received_at: datetime
+    renews: bool = False
+    """The house verified the certificate of this integration that it renews, whatever its message type."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,7 @@ def test_webhook_is_asked_about_renewals(server: ScepServer, desk: Desk):
     assert renew(1) == SUCCESS
     asked = [question.message for question in desk.asked("renews")]
     assert [question["message_type"] for question in asked] == ["PKCSReq", "RenewalReq", "RenewalReq"]
+    assert [question["renewal"] for question in asked] == [False, True, True]
     assert [question["challenge"] for question in asked] == [CHALLENGE, None, None]
 
 

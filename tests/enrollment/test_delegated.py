@@ -27,6 +27,7 @@ from scep_server.types import (
     MessageType,
     NameBinding,
     Notice,
+    NoticeKind,
     RevocationOutcome,
     RevocationRequest,
     RevocationResult,
@@ -225,6 +226,25 @@ async def test_a_plugin_is_told_of_what_became_of_its_yes(walk: Walk, device: De
     assert (failed.kind, failed.reason, failed.certificate) == ("failed", "challenge_spent", None)
     now += timedelta(days=1)
     assert await outbox.run() == 0, "told once, when it was taken"
+
+
+async def test_who_takes_no_notices_holds_up_nobody_else(walk: Walk) -> None:
+    down, up = Judge(False, at_notice=PluginFault("down", retry_after=120)), Judge(False)
+    made = {"down": plugins.GuardedPlugin("judge", down), "up": plugins.GuardedPlugin("judge", up)}
+    now = utc_now()
+    notices = [
+        Notice(f"{name}-{number}", NoticeKind.FAILED, name, now, "t", "CN=x") for number in range(60) for name in made
+    ]
+    await walk.site.ledger.record((), notices)
+    outbox = Outbox(walk.site.ledger, made.get, walk.site.metrics, lambda: now)
+    assert await outbox.run() + await outbox.run() == 60
+    assert len(up.told) == 60
+    now += timedelta(seconds=119)
+    down.at_notice = None
+    assert await outbox.run() == 0, "not before the time that it asked for"
+    now += timedelta(seconds=2)
+    assert await outbox.run() == 60
+    assert {notice.tries for notice in down.told} == {1}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ against what it has to refuse.
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import ssl
@@ -141,10 +142,18 @@ async def test_it_denies_everything_else(judge, common_name: str, challenge: str
 
 
 async def test_it_lets_devices_renew_as_long_as_it_knows_them(judge) -> None:
-    assert not (await judge.redeem(attempt(judge, "laptop-1", None, MessageType.RENEWAL_REQ))).pending
-    for name_, challenge, reason in (("sold", None, Reason.DENIED), ("laptop-1", "wrong", Reason.CHALLENGE)):
+    def renewal(name_: str, challenge: str | None, *, verified: bool = True) -> Attempt:
+        asked = attempt(judge, name_, challenge, MessageType.RENEWAL_REQ)
+        return dataclasses.replace(asked, renews=verified)
+
+    assert not (await judge.redeem(renewal("laptop-1", None))).pending
+    for asked, reason in (
+        (renewal("sold", None), Reason.DENIED),
+        (renewal("laptop-1", "wrong"), Reason.CHALLENGE),
+        (renewal("laptop-1", None, verified=False), Reason.DENIED),
+    ):
         with pytest.raises(Refusal) as refused:
-            await judge.redeem(attempt(judge, name_, challenge, MessageType.RENEWAL_REQ))
+            await judge.redeem(asked)
         assert refused.value.reason is reason
 
 
