@@ -98,6 +98,14 @@ async def test_a_refused_token_is_replaced_once_within_the_call(corp: Connection
     assert corp.operations()[before:] == ["validateRequest", "token", "validateRequest"]
 
 
+async def test_a_crowd_with_a_refused_token_replaces_it_once(corp: Connection) -> None:
+    plugin, attempt = corp.load(), corp.attempt()
+    await plugin.redeem(attempt)
+    corp.intune.revoke_tokens()
+    await asyncio.gather(*(plugin.redeem(attempt) for _ in range(40)))
+    assert corp.operations().count("token") == 3
+
+
 async def test_a_role_granted_later_counts_from_the_next_request_on(corp: Connection) -> None:
     plugin, attempt = corp.load(), corp.attempt()
     corp.intune.fail("token", Fault.omitting("scep_challenge_provider"), times=2)
