@@ -136,6 +136,38 @@ async def test_certifi_proxies_and_regions_of_the_environment_are_not_msals_to_f
     assert "unknown" not in corp.operations()
 
 
+async def test_all_of_it_goes_through_the_operators_proxy(corp: Connection, make_house, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head.split("\r\n")[0])
+        host, port = head.split()[1].split(":")
+        there = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(pipe(reader, there[1]), pipe(there[0], writer), return_exceptions=True)
+
+    proxy = await asyncio.start_server(connect, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    corp.house = make_house(ca_file=tmp_path / "simulator-ca.pem", proxy=address)
+    plugin = corp.load()
+    await plugin.redeem(corp.attempt())
+    answered = corp.operations()
+    assert asked
+    assert all(line.startswith("CONNECT 127.0.0.1:") for line in asked)
+    proxy.close()
+    await corp.house.house.outbound.close()
+    with pytest.raises(OutboundFault) as failed:
+        await corp.load().redeem(corp.attempt())
+    assert failed.value.kind == "proxy"
+    assert corp.operations() == answered  # nothing found a way around it
+
+
 async def test_an_authority_that_is_not_trusted_is_not_asked(corp: Connection, make_house) -> None:
     corp.house = make_house()
     with pytest.raises(OutboundFault) as failed:
