@@ -63,6 +63,10 @@ TIMEOUT: Final = 20.0
 """Seconds a plugin may take for one call on the road of a request."""
 PATIENCE: Final = 120.0
 """Seconds for calls that no device waits for: checks, jobs, pulled revocations."""
+WAITING: Final = 32
+"""Requests of one integration that one process has with a judge that somebody else's answer decides for; half of those
+it works on at once, as it comes. A service that hangs holds up its own devices, not those of all integrations.
+"""
 TEMPLATE: Final = re.compile(r"/scep/\{integration\}/[a-z0-9._-]{1,64}|/webhooks/[a-z0-9._-]{1,64}/\{integration\}")
 """What HasRoutes.routes may name."""
 
@@ -134,12 +138,22 @@ class GuardedPlugin:
         self.pull_seconds = float(plugin.pull_seconds) if isinstance(plugin, PullsRevocations) else None
         self._routes = self._asked_routes()
         self.jobs = self._asked_jobs()
+        self._waiting = 0
 
     # --- on the road of a request
 
     async def redeem(self, attempt: Attempt) -> Grant:
-        """Grant or Refusal from the plugin, a Fault for anything else."""
-        grant = await self._guard("redeem", self._plugin.redeem(attempt))
+        """Grant or Refusal from the plugin, a Fault for anything else, and for too many that wait (WAITING)."""
+        if self.judges_renewals and self._waiting >= WAITING:
+            # Who must be asked about renewals too asks elsewhere; one that knows by itself is as quick as we are.
+            raise PluginFault(
+                f"{self._waiting} requests wait for what challenge plugin {self._name} asks", retry_after=5
+            )
+        self._waiting += 1
+        try:
+            grant = await self._guard("redeem", self._plugin.redeem(attempt))
+        finally:
+            self._waiting -= 1
         if not isinstance(grant, Grant):
             raise PluginFault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
         return grant
