@@ -21,7 +21,7 @@ from scep_server import plugins
 from scep_server.assembly.house import House
 from scep_server.assembly.integrations import IntegrationDesk
 from scep_server.assembly.plugin_jobs import Work, by_hand
-from scep_server.audit import AuditTrail
+from scep_server.audit import AuditTrail, Unmirrored
 from scep_server.ca import CaCertificates, CaSet, load_ca, read_ca_certificates, read_passphrase
 from scep_server.config import CaSettings, Settings
 from scep_server.enrollment.approval import Approval
@@ -70,9 +70,13 @@ def ca_passphrase(settings: CaSettings) -> bytes:
     return read_passphrase(file=Path(name))
 
 
-def open_audit(settings: Settings) -> AuditTrail:
-    """An audit chain for one process. Raises ConfigurationError."""
-    return AuditTrail(read_key(settings.audit.key_file), settings.audit.heads)
+def open_audit(settings: Settings, *, mirrored: bool = True) -> AuditTrail:
+    """An audit chain for one process, mirrored to standard error where nobody reads that in person.
+
+    Raises ConfigurationError.
+    """
+    log = None if mirrored else Unmirrored()
+    return AuditTrail(read_key(settings.audit.key_file), settings.audit.heads, log=log)
 
 
 def load_authority(settings: Settings) -> CaSet:
@@ -308,7 +312,8 @@ class Site:
 async def opened(settings: Settings) -> AsyncIterator[Site]:
     """A Site for the time of a command. Raises ConfigurationError or LedgerUnusable."""
     keys = SecretKeyFile(read_key(settings.secrets.key_file))
-    ledger = open_ledger(settings.ledger.connection_url(), audit=open_audit(settings), check_pages=False)
+    audit = open_audit(settings, mirrored=False)
+    ledger = open_ledger(settings.ledger.connection_url(), audit=audit, check_pages=False)
     pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="scep")
     site = Site(settings, ledger, keys, on(pool))
     try:

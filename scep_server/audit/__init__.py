@@ -4,9 +4,9 @@ May touch: the head files and the log's file descriptor; the database is reached
 """
 
 from scep_server.audit.coalesce import RefusalCoalescer
-from scep_server.audit.log import EventLog, log_event
+from scep_server.audit.log import EventLog, Unmirrored, log_event
 from scep_server.audit.record import AuditRow
 from scep_server.audit.trail import AuditTrail
 from scep_server.audit.verify import Finding, verify
 
-__all__ = ["AuditRow", "AuditTrail", "EventLog", "Finding", "RefusalCoalescer", "log_event", "verify"]
+__all__ = ["AuditRow", "AuditTrail", "EventLog", "Finding", "RefusalCoalescer", "Unmirrored", "log_event", "verify"]

@@ -59,6 +59,13 @@ class EventLog:
             self._lost += len(lines)
 
 
+class Unmirrored(EventLog):
+    """For commands: what they did is in the ledger, and standard error is their operator's."""
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Nothing."""
+
+
 _standard_error = EventLog()
 
 
