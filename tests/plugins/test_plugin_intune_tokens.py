@@ -102,7 +102,7 @@ async def test_a_crowd_with_a_refused_token_replaces_it_once(corp: Connection) -
     plugin, attempt = corp.load(), corp.attempt()
     await plugin.redeem(attempt)
     corp.intune.revoke_tokens()
-    await asyncio.gather(*(plugin.redeem(attempt) for _ in range(40)))
+    await asyncio.gather(*(plugin.redeem(attempt) for _ in range(30)))
     assert corp.operations().count("token") == 3
 
 
