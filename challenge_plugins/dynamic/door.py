@@ -18,6 +18,13 @@ NOT_CONFIDENTIAL: Final = (
     "front end that the server trusts.\n"
 )
 
+TOLD_PER_MINUTE: Final = 60
+"""Wrong logins of an integration that are on record one by one. All are counted; but who has many addresses, as anybody
+with IPv6 has, shall not decide how much is written down.
+"""
+ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
+"""Sec-Fetch-Site of a browser that another site's page made ask, with the login that an operator gave this one."""
+
 
 class TurnedAway(Exception):
     """A request that a door does not let in, and what HTTP says about it."""
@@ -52,6 +59,8 @@ class Door:
             raise TurnedAway(404, "There is nothing here.\n")
         if request.method != self._method:
             raise TurnedAway(405, f"Only {self._method} is served here.\n", {"Allow": self._method})
+        if request.headers.get("sec-fetch-site", "").strip().lower() in ELSEWHERE:
+            raise TurnedAway(403, "Another site's page cannot ask for challenges.\n")
         if not request.confidential:
             raise TurnedAway(403, NOT_CONFIDENTIAL)
         shown = presented(request.headers, self._ways, self._header_names)
@@ -75,6 +84,10 @@ class Door:
     async def _refuse_login(self, request: HttpRequest) -> None:
         self._host.count("login_refused")
         self._host.wrong_password(request.source)
+        try:
+            self._host.throttle("login_refused", TOLD_PER_MINUTE)
+        except TooManyAttempts:
+            return
         event = Event(
             "challenge.login_refused", self._host.clock(), self._host.integration, source=request.source.address
         )
