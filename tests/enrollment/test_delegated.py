@@ -14,7 +14,7 @@ from cryptography.x509 import ReasonFlags
 
 from scep_server import plugins
 from scep_server.assembly.plugin_jobs import Work, by_hand
-from scep_server.assembly.site import utc_now
+from scep_server.assembly.site import Loaded, utc_now
 from scep_server.enrollment.reconcile import reconcile
 from scep_server.enrollment.registry import activate
 from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal
@@ -314,6 +314,20 @@ async def test_a_service_that_repeats_itself_does_not_keep_us(walk: Walk) -> Non
     plugin = judged(walk, judge)
     issuer = walk.site.ca.authority.issuer_id
     assert len(await Pulling("default", issuer, plugin, walk.site.ledger, walk.site.metrics, utc_now).run()) == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_revocations_are_pulled_at_their_pace_while_the_integration_is_on(walk: Walk, *, enabled: bool) -> None:
+    judge = Judge(False, waiting=[RevocationRequest("a", None)])
+    plugin = plugins.GuardedPlugin("judge", judge)
+    integration = dataclasses.replace(walk.site.integrations.show("default"), enabled=enabled)
+    walk.site._swap([Loaded(integration, plugin, activate(integration, plugin))])
+    work = {one.name: one for one in walk.site.work()}
+    assert set(work) == {"outbox", "default/revocations"} if enabled else {"outbox"}
+    if enabled:
+        assert work["default/revocations"].seconds == judge.pull_seconds
+        await work["default/revocations"].run()
+        assert [result.request.context for result in judge.answered] == ["a"]
 
 
 async def test_the_same_work_is_done_by_one_at_a_time(walk: Walk) -> None:
