@@ -171,7 +171,8 @@ def build_general_names(names: Iterable[GeneralName]) -> bytes:
 def general_name(kind: str, value: str) -> GeneralName:
     """A GeneralName of kind dns, email, uri, ip or upn. ValueError for the other kinds, or for a wrong address."""
     if kind == "ip":
-        content, tag = ipaddress.ip_address(value).packed, 0x87
+        address = ipaddress.ip_address(value)
+        content, tag, value = address.packed, 0x87, str(address)
     elif kind in {"dns", "email", "uri"}:
         content, tag = value.encode("ascii"), {"email": 0x81, "dns": 0x82, "uri": 0x86}[kind]
     elif kind == "upn":

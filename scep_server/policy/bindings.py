@@ -130,8 +130,11 @@ def _canonical(folded: Folded) -> str:
 
 
 def _tightened(piece: str) -> str:
+    """Without the spaces around type and value; a last one that is escaped is part of the value."""
     descriptor, _, value = piece.partition("=")
-    return f"{descriptor.strip().upper()}={value.strip()}"
+    tight = value.strip()
+    slashes = len(tight) - len(tight.rstrip("\\"))
+    return f"{descriptor.strip().upper()}={tight}" + " " * (slashes % 2)
 
 
 def _other_names(detail: str) -> Refusal:
