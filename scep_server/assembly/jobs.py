@@ -48,7 +48,7 @@ class Faults:
 
 
 class Jobs:
-    """Runs beats until stopped. A job in the middle of its work is finished, not cut."""
+    """Runs beats until stopped. A job in the middle of its work is finished, unless it waits for what does not come."""
 
     def __init__(self, beats: Sequence[Beat]) -> None:
         self._beats = beats
@@ -60,10 +60,16 @@ class Jobs:
         """Begin; the first runs come at once."""
         self._tasks = [asyncio.create_task(self._keep(beat), name=beat.name) for beat in self._beats]
 
-    async def stop(self) -> None:
-        """No new runs; returns when the running ones ended."""
+    async def stop(self, grace: float) -> None:
+        """No new runs; returns when the running ones ended, those that last longer than grace seconds by being cut."""
         self._stop.set()
-        await asyncio.gather(*self._tasks)
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=grace)
+        for task in late:
+            log.warning("%s was cut; the next start goes on with it", task.get_name())
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, beat: Beat) -> None:
         while not self._stop.is_set():

@@ -143,8 +143,10 @@ class Worker:
 
     async def stop(self, grace: float) -> None:
         """Accept no more, finish what is in flight within grace seconds, close everything."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
         await self._public.stop(grace)
-        await self._jobs.stop()
+        await self._jobs.stop(max(1.0, end - loop.time()))
         await self._plugin_jobs.stop()
         await self._admin.stop(1.0)
         try:
