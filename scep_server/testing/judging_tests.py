@@ -9,7 +9,7 @@ from typing import Final
 from scep_server.errors import Fault, Reason, Refusal
 from scep_server.testing.attempts import LONGEST_IN_A_CSR, make_certificate
 from scep_server.testing.suite import Suite, does_not_apply, in_a_trial
-from scep_server.testing.trial import Trial, broken, must, verdict
+from scep_server.testing.trial import Trial, broken, imported_anew, must, verdict
 from scep_server.types import Grant, MessageType, PasswordHint
 
 STEPS: Final = 12
@@ -77,8 +77,9 @@ class JudgingContract(Suite):
     async def test_processes_agree(self, trial: Trial) -> None:
         """Several share a ledger, and restart: one challenge consumes the same, whoever judges it and when."""
         challenge = await self.right(trial)
-        here, there = trial.plugin, trial.load()
-        said = await asyncio.gather(*(trial.judged(challenge, plugin) for plugin in (here, there) * 5))
+        elsewhere = trial.load(factory=imported_anew(self.plugin, self.factory))
+        instances = (trial.plugin, trial.load(), elsewhere)
+        said = await asyncio.gather(*(trial.judged(challenge, plugin) for plugin in instances * 4))
         for one in said:
             must(isinstance(one, Grant), f"another process says {_told(one)} where this one grants")
             self._agree(said[0], one)

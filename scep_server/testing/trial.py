@@ -7,13 +7,15 @@ import dataclasses
 import hashlib
 import logging
 import os
+import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from scep_server import plugins
 from scep_server.assembly.house import IntegrationHost
 from scep_server.errors import Fault, PluginFault, Refusal
 from scep_server.interfaces import ChallengePlugin, ChallengePluginFactory
@@ -134,16 +136,21 @@ class Trial:
     counted: list[str] = field(default_factory=list)
 
     def load(
-        self, settings: Mapping[str, Any] | None = None, integration: str = NAME, *, other_key_file: bool = False
+        self,
+        settings: Mapping[str, Any] | None = None,
+        integration: str = NAME,
+        *,
+        other_key_file: bool = False,
+        factory: ChallengePluginFactory | None = None,
     ) -> WatchedPlugin:
-        """Another instance, as another process would have it. ConfigurationError."""
+        """Another instance, as another worker would have it; factory: of another process. ConfigurationError."""
         house = self.house.house
         if other_key_file:
             house = dataclasses.replace(house, keys=SecretKeyFile(os.urandom(32)))
         kept = self.settings if settings is None else settings
         host = WatchedHost(house, self.house.integration(self.name, kept, integration))
         host.counted = self.counted
-        return WatchedPlugin(self.name, self.factory.load(integration, kept, host), self.strays)
+        return WatchedPlugin(self.name, (factory or self.factory).load(integration, kept, host), self.strays)
 
     def attempt(self, challenge: str | None, integration: str = NAME, **how: Any) -> Attempt:
         """An attempt that arrives now; how: as make_attempt takes it."""
@@ -159,6 +166,26 @@ class Trial:
         for secret, what in self.secrets.items():
             for form, spelled in spellings(secret):
                 must(spelled not in text, f"{what} stands in {where}{form}")
+
+
+def imported_anew(name: str, factory: ChallengePluginFactory) -> ChallengePluginFactory:
+    """The factory as a process that starts now would have it: its package is imported once more. The same one where it
+    is not installed.
+    """
+    if name not in plugins.available():
+        return factory
+    package = (factory if isinstance(factory, type) else type(factory)).__module__.partition(".")[0]
+    before = {module: sys.modules.pop(module) for module in _modules_of(package)}
+    try:
+        return plugins.factory(name)
+    finally:
+        for module in _modules_of(package):
+            del sys.modules[module]
+        sys.modules.update(before)
+
+
+def _modules_of(package: str) -> Sequence[str]:
+    return [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
 
 
 async def verdict(plugin: WatchedPlugin, attempt: Attempt) -> Grant | Refusal | Fault:

@@ -187,3 +187,12 @@ def test_a_fault_of_its_inventory_is_a_fault_of_ours(site: Site) -> None:
     url = f"http://127.0.0.1:{site.server.port}/scep/helpdesk/voucher"
     answer = wire.request("POST", url, b"C02XK1", headers={"Authorization": f"Bearer {token}"})
     assert (answer.status, "retry-after" in answer.headers) == (503, True)
+
+
+def test_no_server_starts_without_its_package(site: Site) -> None:
+    assert site.server.run("check", check=False).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONPATH")
+        checked = site.server.run("check", check=False)
+    assert checked.returncode == 1
+    assert "no challenge plugin is named 'voucher'" in checked.stdout + checked.stderr

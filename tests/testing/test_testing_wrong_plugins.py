@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
+import sys
 import unittest
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from scep_server import plugins
 from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal, ScepServerError
 from scep_server.testing import PluginContract
 from scep_server.types import Grant, HttpAnswer, OptionField, PluginJob
@@ -344,3 +348,41 @@ def test_a_plugin_that_is_not_installed_is_told_how() -> None:
 def test_another_object_behind_the_entry_point_is_seen() -> None:
     with pytest.raises(AssertionError, match="another object"):
         contract_for(RightFactory(), "static").test_it_is_found_by_its_entry_point()
+
+
+def installed_as(folder: Path, name: str, source: str) -> None:
+    """A package with an entry point, as pip would leave it on the path."""
+    (folder / f"{name}.py").write_text(source)
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{name} = {name}:PLUGIN\n")
+
+
+RANDOM_AT_IMPORT = """
+import os
+from tests.testing.right_plugin import RightFactory, RightPlugin
+KEY = os.urandom(16) if {random} else b""
+class Random(RightPlugin):
+    def mac(self, offered):
+        return self.host.keys.mac(offered.encode() + KEY, "right")
+class Factory(RightFactory):
+    plugin = Random
+PLUGIN = Factory()
+"""
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_a_key_made_at_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random: bool) -> None:
+    name = f"random_at_import_{random}".lower()
+    installed_as(tmp_path, name, RANDOM_AT_IMPORT.format(random=random))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(name)
+    contract = contract_for(module.PLUGIN, name)
+    contract.test_it_is_found_by_its_entry_point()
+    if not random:
+        contract.test_processes_agree()
+        return
+    with pytest.raises(AssertionError, match="consumes differs"):
+        contract.test_processes_agree()
+    assert sys.modules[name] is module
