@@ -73,3 +73,14 @@ async def test_an_approval_certifies_what_was_judged(walk: Walk) -> None:
     certificate = x509.load_der_x509_certificate(approved.certificate)
     san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(san) == [x509.DNSName("laptop.example")]
+
+
+async def test_a_request_of_an_older_version_can_be_approved(walk: Walk) -> None:
+    entry_id = await waiting(walk, BOUND)
+    stored = walk.site.ledger.entry(entry_id)
+    assert stored is not None
+    assert stored.request is not None
+    older = dataclasses.replace(stored, request=stored.request.partition(b" ")[0])
+    assert walk.site.stored.was_granted(older, b"anything"), "it does not tell"
+    assert walk.site.stored.open(older).der == walk.site.stored.open(stored).der
+    assert not walk.site.stored.was_granted(stored, b"anything")
