@@ -2,275 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import logging
-import os
 import sys
 import unittest
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from scep_server import plugins
-from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal, ScepServerError
+from scep_server.errors import ConfigurationError, ScepServerError
 from scep_server.testing import PluginContract
-from scep_server.types import Grant, HttpAnswer, OptionField, PluginJob
-from tests.testing.right_plugin import RightFactory, RightPlugin
+from tests.testing import wrong_plugins as wrong
+from tests.testing.right_plugin import RightFactory
+from tests.testing.wrong_plugins import using
 
-log = logging.getLogger(__name__)
 NOT_INSTALLED = "it_is_found_by_its_entry_point"
 """What a plugin that is defined in a test cannot pass."""
 
-
-class Strange(Exception):
-    """An exception of somebody else's code."""
-
-
-# --- wrong factories
-
-
-class KeepsSecretInClear(RightFactory):
-    def kept(self, secret, integration, keys):
-        return secret
-
-    def secret(self, integration, settings, keys):
-        return settings["secret"]
-
-
-class KeepsSecretInHex(KeepsSecretInClear):
-    def kept(self, secret, integration, keys):
-        return secret.encode().hex()
-
-    def secret(self, integration, settings, keys):
-        return bytes.fromhex(settings["secret"]).decode()
-
-
-class ForgetsTheIntegration(RightFactory):
-    def kept(self, secret, integration, keys):
-        return keys.encrypt(secret.encode(), "right")
-
-    def secret(self, integration, settings, keys):
-        return keys.decrypt(settings["secret"], "right").decode()
-
-
-class KeepsTuples(RightFactory):
-    def create(self, integration, options, keys):
-        settings, shown = super().create(integration, options, keys)
-        return {**settings, "pair": (1, 2)}, shown
-
-
-class TakesAnySetting(RightFactory):
-    def create(self, integration, options, keys):
-        return super().create(integration, {"secret": options.get("secret", "")}, keys)
-
-
-class RepeatsTheValue(RightFactory):
-    def create(self, integration, options, keys):
-        secret = options.get("secret", "")
-        if secret and not secret.isalnum():
-            raise ConfigurationError(f"{secret!r} must be letters and digits")
-        return super().create(integration, options, keys)
-
-
-class MakesNewSecretsAlways(RightFactory):
-    def rotate(self, integration, settings, options, keys):
-        return self.create(integration, {}, keys)
-
-
-class RotatesToTheSame(RightFactory):
-    def rotate(self, integration, settings, options, keys):
-        super().rotate(integration, settings, options, keys)
-        return settings, {} if "keep_secret" in options else self.shown(integration, settings, keys)
-
-
-class HelpsWithNothing(RightFactory):
-    fields = (OptionField("secret", "", secret=True),)
-
-
-class LeadsNowhere(RightFactory):
-    addresses: ClassVar = {"hello_url": "/scep/{integration}/goodbye"}
-
-
-class DeclaresNothing(RightFactory):
-    counters: ClassVar = {}
-
-
-# --- wrong plugins
-
-
-class GrantsEverything(RightPlugin):
-    def is_right(self, offered):
-        return True
-
-
-class GrantsNothing(RightPlugin):
-    def is_right(self, offered):
-        return False
-
-
-class GrantsTheEmpty(RightPlugin):
-    def is_right(self, offered):
-        return not offered or super().is_right(offered)
-
-
-class GrantsBeginnings(RightPlugin):
-    def is_right(self, offered):
-        return bool(offered) and self.secret.startswith(offered)
-
-
-class RaisesAnything(RightPlugin):
-    def is_right(self, offered):
-        return {self.secret: True}[offered]
-
-
-class CannotTell(RightPlugin):
-    async def redeem(self, attempt):
-        try:
-            return await super().redeem(attempt)
-        except Refusal:
-            raise PluginFault("no") from None
-
-
-class LeaksTheSecret(RightPlugin):
-    async def redeem(self, attempt):
-        try:
-            return await super().redeem(attempt)
-        except Refusal:
-            raise Refusal(Reason.CHALLENGE, f"expected {self.secret}") from None
-
-
-class RepeatsTheChallenge(RightPlugin):
-    async def redeem(self, attempt):
-        try:
-            return await super().redeem(attempt)
-        except Refusal:
-            raise Refusal(Reason.CHALLENGE, f"no {attempt.request.challenge!r} here") from None
-
-
-class LogsTheChallenge(RightPlugin):
-    async def redeem(self, attempt):
-        log.debug("judging %s", attempt.request.challenge)
-        return await super().redeem(attempt)
-
-
-class MacsOfItsOwn(RightPlugin):
-    def __init__(self, host, secret):
-        super().__init__(host, secret)
-        self.key = os.urandom(16)
-
-    def mac(self, offered):
-        return self.host.keys.mac(offered.encode() + self.key, "right")
-
-
-class ConsumesTheChallenge(RightPlugin):
-    def mac(self, offered):
-        return offered.encode()
-
-
-class JudgesOnce(RightPlugin):
-    judged = False
-
-    def is_right(self, offered):
-        first, self.judged = not self.judged, True
-        return first and super().is_right(offered)
-
-
-class KeepsOnWhenCancelled(RightPlugin):
-    async def redeem(self, attempt):
-        try:
-            await asyncio.sleep(0.01)
-        except asyncio.CancelledError:
-            return Grant()
-        return await super().redeem(attempt)
-
-
-class ConfirmsOnce(RightPlugin):
-    confirmed = False
-
-    async def confirm(self, attempt, certificate):
-        if self.confirmed:
-            raise Fault("confirmed already")
-        self.confirmed = True
-
-
-class StraysWhenToldOfFailures(RightPlugin):
-    async def report_failure(self, attempt, refusal):
-        raise Strange
-
-
-class RevealsThree(RightPlugin):
-    async def reveal(self, hint):
-        return (self.secret.encode(),) * 3
-
-
-class RoutesElsewhere(RightPlugin):
-    def routes(self):
-        return {"/hello/{integration}": self.hello}
-
-
-class AnswersFiveHundred(RightPlugin):
-    async def hello(self, request):
-        return HttpAnswer(500 if request.query else 200)
-
-
-class ShowsTheSecret(RightPlugin):
-    async def hello(self, request):
-        return HttpAnswer(200, self.secret.encode())
-
-
-class StraysOnGarbage(RightPlugin):
-    async def hello(self, request):
-        return HttpAnswer(200, request.headers.get("authorization", "").encode("ascii"))
-
-
-class WorksWithoutRest(RightPlugin):
-    def jobs(self):
-        return (PluginJob("count", 0.0, self.count),)
-
-
-class WorksOnce(RightPlugin):
-    worked = False
-
-    async def count(self):
-        if self.worked:
-            raise Fault("done already")
-        self.worked = True
-
-
-def using(plugin: type[RightPlugin]) -> RightFactory:
-    """The right factory with a wrong plugin."""
-    factory = RightFactory()
-    factory.plugin = plugin
-    return factory
-
-
 CAUGHT_BY = [
-    (KeepsSecretInClear(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
-    (KeepsSecretInHex(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
-    (ForgetsTheIntegration(), {"settings_of_another_integration_admit_nobody"}),
-    (KeepsTuples(), {"settings_are_plain_json"}),
-    (TakesAnySetting(), {"an_unknown_setting_is_refused", "an_unknown_setting_is_refused_when_rotating"}),
-    (RepeatsTheValue(), {"a_refused_secret_is_not_repeated"}),
+    (wrong.KeepsSecretInClear(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
+    (wrong.KeepsSecretInHex(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
+    (wrong.ForgetsTheIntegration(), {"settings_of_another_integration_admit_nobody"}),
+    (wrong.KeepsTuples(), {"settings_are_plain_json"}),
+    (wrong.TakesAnySetting(), {"an_unknown_setting_is_refused", "an_unknown_setting_is_refused_when_rotating"}),
+    (wrong.RepeatsTheValue(), {"a_refused_secret_is_not_repeated"}),
     (
-        MakesNewSecretsAlways(),
+        wrong.MakesNewSecretsAlways(),
         {"a_change_of_settings_makes_no_secret", "an_unknown_setting_is_refused_when_rotating"},
     ),
-    (RotatesToTheSame(), {"a_rotated_secret_is_used"}),
-    (HelpsWithNothing(), {"fields_describe_the_settings"}),
-    (LeadsNowhere(), {"addresses_lead_to_routes"}),
-    (DeclaresNothing(), {"jobs_can_be_repeated"}),
+    (wrong.RotatesToTheSame(), {"a_rotated_secret_is_used"}),
+    (wrong.HelpsWithNothing(), {"fields_describe_the_settings"}),
+    (wrong.LeadsNowhere(), {"addresses_lead_to_routes"}),
+    (wrong.DeclaresNothing(), {"jobs_can_be_repeated"}),
     (
-        using(GrantsEverything),
+        using(wrong.GrantsEverything),
         {"a_wrong_challenge_is_refused", "no_challenge_is_not_granted", "a_strange_challenge_is_not_granted"},
     ),
-    (using(GrantsNothing), {"a_right_challenge_is_granted", "a_rotated_secret_is_used"}),
-    (using(GrantsTheEmpty), {"no_challenge_is_not_granted"}),
-    (using(GrantsBeginnings), {"a_strange_challenge_is_not_granted"}),
+    (using(wrong.GrantsNothing), {"a_right_challenge_is_granted", "a_rotated_secret_is_used"}),
+    (using(wrong.GrantsTheEmpty), {"no_challenge_is_not_granted"}),
+    (using(wrong.GrantsBeginnings), {"a_strange_challenge_is_not_granted"}),
     (
-        using(RaisesAnything),
+        using(wrong.RaisesAnything),
         {
             "a_wrong_challenge_is_refused",
             "no_challenge_is_not_granted",
@@ -278,28 +51,34 @@ CAUGHT_BY = [
             "a_renewal_raises_nothing_strange",
         },
     ),
-    (using(CannotTell), {"a_wrong_challenge_is_refused"}),
+    (using(wrong.CannotTell), {"a_wrong_challenge_is_refused"}),
     (
-        using(LeaksTheSecret),
+        using(wrong.LeaksTheSecret),
         {"a_wrong_challenge_is_refused", "a_strange_challenge_is_not_granted", "a_renewal_raises_nothing_strange"},
     ),
-    (using(RepeatsTheChallenge), {"a_wrong_challenge_is_refused", "a_strange_challenge_is_not_granted"}),
-    (using(LogsTheChallenge), {"a_wrong_challenge_is_refused", "confirming_is_repeatable"}),
-    (using(MacsOfItsOwn), {"processes_agree"}),
-    (using(ConsumesTheChallenge), {"a_right_challenge_is_granted"}),
+    (using(wrong.RepeatsTheChallenge), {"a_wrong_challenge_is_refused", "a_strange_challenge_is_not_granted"}),
+    (using(wrong.LogsTheChallenge), {"a_wrong_challenge_is_refused", "confirming_is_repeatable"}),
+    (using(wrong.MacsOfItsOwn), {"processes_agree"}),
+    (using(wrong.ConsumesTheChallenge), {"a_right_challenge_is_granted"}),
     (
-        using(JudgesOnce),
+        using(wrong.JudgesOnce),
         {"judging_is_repeatable", "processes_agree", "a_cancelled_judgement_ends"},
     ),
-    (using(KeepsOnWhenCancelled), {"a_cancelled_judgement_ends"}),
-    (using(ConfirmsOnce), {"confirming_is_repeatable"}),
-    (using(StraysWhenToldOfFailures), {"a_reported_failure_raises_nothing_strange"}),
-    (using(RevealsThree), {"at_most_two_passwords_are_revealed"}),
-    (using(AnswersFiveHundred), {"routes_answer_strangers"}),
-    (using(ShowsTheSecret), {"routes_answer_strangers"}),
-    (using(StraysOnGarbage), {"routes_answer_strangers"}),
-    (using(WorksWithoutRest), {"jobs_can_be_repeated"}),
-    (using(WorksOnce), {"jobs_can_be_repeated"}),
+    (using(wrong.KeepsOnWhenCancelled), {"a_cancelled_judgement_ends"}),
+    (using(wrong.ConfirmsOnce), {"confirming_is_repeatable"}),
+    (using(wrong.StraysWhenToldOfFailures), {"a_reported_failure_raises_nothing_strange"}),
+    (using(wrong.RevealsThree), {"at_most_two_passwords_are_revealed"}),
+    (using(wrong.AnswersFiveHundred), {"routes_answer_strangers"}),
+    (using(wrong.ShowsTheSecret), {"routes_answer_strangers"}),
+    (using(wrong.GivesToStrangers), {"routes_answer_strangers"}),
+    (using(wrong.StraysOnGarbage), {"routes_answer_strangers"}),
+    (using(wrong.WorksWithoutRest), {"jobs_can_be_repeated"}),
+    (using(wrong.WorksOnce), {"jobs_can_be_repeated"}),
+    (using(wrong.MintsTheSame), {"minted_challenges_are_sound"}),
+    (using(wrong.TakesANoticeOnce), {"notices_can_be_told_again"}),
+    (using(wrong.ChecksWithoutRemedy), {"it_can_check_itself"}),
+    (using(wrong.ChecksAloud), {"it_can_check_itself"}),
+    (using(wrong.PullsWithoutRest), {"revocations_can_be_pulled_again"}),
 ]
 
 
@@ -337,7 +116,23 @@ def test_a_wrong_plugin_is_caught(factory: RightFactory, caught_by: set[str]) ->
 
 def test_a_route_that_is_not_served_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="not served"):
-        contract_for(using(RoutesElsewhere)).test_a_right_challenge_is_granted()
+        contract_for(using(wrong.RoutesElsewhere)).test_a_right_challenge_is_granted()
+
+
+def test_settings_that_are_not_described_are_seen() -> None:
+    contract = contract_for(wrong.DescribesNothing())
+    with pytest.raises(unittest.SkipTest, match="takes no settings"):
+        contract.test_fields_describe_the_settings()
+    type(contract).options = {"secret": "0123456789"}
+    with pytest.raises(AssertionError, match="needs `fields`"):
+        contract.test_fields_describe_the_settings()
+
+
+def test_settings_without_secrets_may_move() -> None:
+    contract = contract_for(wrong.ForgetsTheIntegration())
+    type(contract).moves = True
+    with pytest.raises(unittest.SkipTest, match="moves"):
+        contract.test_settings_of_another_integration_admit_nobody()
 
 
 def test_a_plugin_that_is_not_installed_is_told_how() -> None:
