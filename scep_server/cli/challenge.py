@@ -28,14 +28,20 @@ def mint(
     integration: Annotated[str, typer.Argument(metavar="INTEGRATION", help="An integration that mints challenges.")],
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, metavar="N", help="How many.")] = 1,
     subject: Annotated[
-        str | None, typer.Option("--subject", metavar="NAME", help="Admit this RFC 4514 subject only.")
+        str | None,
+        typer.Option(
+            "--subject",
+            metavar="NAME",
+            help="Admit this RFC 4514 subject only, and no alternative names but those of --san.",
+        ),
     ] = None,
     san: Annotated[
         list[str] | None,
         typer.Option(
             "--san",
             metavar="TYPE:VALUE",
-            help="Admit no other alternative names than these: dns:, email:, uri:, ip: or upn: (repeatable).",
+            help="Admit no other alternative names than these: dns:, email:, uri:, ip: or upn: (repeatable). "
+            "Without --subject, a common name has to be one of them.",
         ),
     ] = None,
     device_id: Annotated[

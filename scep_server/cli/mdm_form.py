@@ -87,7 +87,15 @@ def _profile(facts: Facts, *, reveal: bool) -> None:
     sys.stdout.flush()
     say(f"replace {DEVICE_PLACEHOLDER} by your MDM's variable for the device, such as $UDID in Jamf Pro")
     if not reveal:
-        say(f"replace {CHALLENGE_PLACEHOLDER} by the challenge")
+        say(f"replace {CHALLENGE_PLACEHOLDER} by the challenge" + _whence(facts))
+
+
+def _whence(facts: Facts) -> str:
+    """Where the challenge is, for who has the profile only."""
+    name = facts.integration.name
+    if "challenge" in facts.secrets:
+        return ", or let --reveal write it"
+    return f", another one for each device: `scep-server challenge mint {name}`"
 
 
 def _record(form: Form) -> dict[str, object]:

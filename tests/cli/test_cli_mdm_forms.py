@@ -118,5 +118,5 @@ def test_the_profile_alone_is_on_standard_output(site: Quickstart, added: dict[s
     assert scep["PayloadContent"]["CAFingerprint"] == hashlib.sha1(root_of(site)).digest()
     assert done.stderr.splitlines() == [
         "replace DEVICE-ID by your MDM's variable for the device, such as $UDID in Jamf Pro",
-        "replace CHALLENGE by the challenge",
+        "replace CHALLENGE by the challenge, another one for each device: `scep-server challenge mint form-dynamic`",
     ]
