@@ -111,7 +111,7 @@ def show(
             revealed = site.integrations.reveal(name) if reveal else {}
         if reveal and not revealed:
             raise CommandFailed(
-                f"the challenge plugin of {name} keeps no secret that could be shown; rotate-secret makes a new one"
+                f"the challenge plugin of {name} keeps no secret that could be shown; `rotate-secret` replaces it"
             )
         if as_json:
             output.json_line(record | dict(revealed))
