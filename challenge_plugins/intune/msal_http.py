@@ -38,7 +38,7 @@ class Acquisition:
 
 
 ACQUISITION: ContextVar[Acquisition] = ContextVar("ACQUISITION")
-"""Set by whoever starts msal; asyncio.to_thread carries it to the thread."""
+"""Set by whoever starts msal, and carried to its thread with the context."""
 
 
 @dataclass

@@ -21,10 +21,6 @@ LEAST_SECONDS: Final = 0.1
 """A try with less time left could not end well."""
 TRIED_AGAIN: Final = frozenset({"name", "refused", "cut", "proxy"})
 """Kinds of OutboundFault that may be gone a moment later. A time-out has used up the time; trust does not come back."""
-MOST_ASKING: Final = 32
-"""Questions that wait for a receiver at once, in one process: half of what the server works on at once by default, so
-that a receiver that has fallen asleep does not take the other integrations with it.
-"""
 MAX_CHALLENGE: Final = 1024
 """Characters; a challengePassword has at most 255 (RFC 2985 section 5.4.1)."""
 
@@ -47,23 +43,17 @@ class WebhookChallenge:
         self._settings = settings
         self._host = host
         self._endpoint = Endpoint(settings, host.outbound)
-        self._asking = 0
 
     async def redeem(self, attempt: Attempt) -> Grant:
         """Grant for allow and pending, Refusal(DENIED or CHALLENGE) for deny, PluginFault for everything else."""
         if len(attempt.request.challenge or "") > MAX_CHALLENGE:
             raise Refusal(Reason.CHALLENGE, f"challenge of more than {MAX_CHALLENGE} characters")
-        self._asking += 1
         try:
-            if self._asking > MOST_ASKING:
-                raise PluginFault(f"{MOST_ASKING} questions wait for the webhook receiver already")
             question_id, answer = await self._ask(attempt)
             said = verdict(answer, question_id, self._host.canonical_subject)
         except Fault:
             self._host.count("faults")
             raise
-        finally:
-            self._asking -= 1
         return self._decided(said, question_id)
 
     async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:

@@ -247,20 +247,6 @@ async def test_the_time_is_over_all_tries(house, receiver, live) -> None:
     assert len(receiver.received) == 2
 
 
-async def test_a_receiver_that_fell_asleep_keeps_a_bounded_number_waiting(house, receiver, live) -> None:
-    """And the others come through again as soon as it wakes."""
-    receiver.behave = receiver.slow
-    judge, asked = live(timeout_seconds="18"), attempt(house)
-    waiting = [asyncio.ensure_future(judge.redeem(asked)) for _ in range(plugin.MOST_ASKING)]
-    await asyncio.to_thread(receiver.arrived.acquire)
-    with pytest.raises(PluginFault, match="wait"):
-        await judge.redeem(asked)
-    receiver.released.set()
-    assert len(await asyncio.gather(*waiting)) == plugin.MOST_ASKING
-    await judge.redeem(asked)
-    assert events(house) == {"allowed": plugin.MOST_ASKING + 1, "faults": 1}
-
-
 async def test_a_receiver_that_is_down_and_comes_back(house, receiver, live) -> None:
     judge = live(retries="0")
     receiver.stop()
