@@ -16,9 +16,28 @@ from tests.simulators.intune import IntuneSimulator
 RIGHT = "correct-horse-battery"
 
 
+NO_ADDRESSES = "it has no addresses beside the SCEP URL"
+NO_CHECK = "it has no check of itself"
+NO_COUNTERS = "it declares no counters"
+NO_JOBS = "it has no jobs"
+NO_MINTING = "it mints no challenges"
+NO_NOTICES = "it takes no notices"
+NO_PASSWORD = "it keeps no password that could be revealed"
+NO_REVOCATIONS = "it knows of no revocations"
+NO_ROUTES = "it has no routes"
+NO_SECRET_SETTINGS = "it has no secret settings"
+NO_SETTINGS = "it has no setting beside its secret"
+
+
 class TestStatic(PluginContract):
     plugin = "static"
     factory = static.PLUGIN
+    lacks = frozenset(
+        {
+            NO_ADDRESSES, NO_CHECK, NO_COUNTERS, NO_JOBS, NO_MINTING, NO_NOTICES, NO_REVOCATIONS, NO_ROUTES,
+            NO_SETTINGS,
+        }
+    )  # fmt: skip
 
 
 class TestDynamic(PluginContract):
@@ -26,6 +45,7 @@ class TestDynamic(PluginContract):
     factory = dynamic.PLUGIN
     options: ClassVar = {"kept_for_ec": "on", "username": "CORP\\mdm", "token": "on", "ceiling": "1000"}
     public = frozenset({"username"})
+    lacks = frozenset({NO_JOBS, NO_NOTICES, NO_REVOCATIONS, NO_SECRET_SETTINGS})
 
     async def right_challenge(self, trial: Trial) -> str:
         bound = MintOrder(binding=NameBinding(subject=self.subject))
@@ -36,6 +56,7 @@ class TestJamf(PluginContract):
     plugin = "jamf"
     factory = jamf.PLUGIN
     public = frozenset({"username"})
+    lacks = frozenset({NO_JOBS, NO_NOTICES, NO_PASSWORD, NO_REVOCATIONS, NO_SECRET_SETTINGS})
 
 
 def judge(received: Received) -> Reply:
@@ -49,6 +70,7 @@ def judge(received: Received) -> Reply:
 class TestWebhook(PluginContract):
     plugin = "webhook"
     factory = webhook.PLUGIN
+    lacks = frozenset({NO_ADDRESSES, NO_JOBS, NO_MINTING, NO_PASSWORD, NO_REVOCATIONS, NO_ROUTES})
 
     @asynccontextmanager
     async def surroundings(self, folder: Path) -> AsyncIterator[Surroundings]:
@@ -71,6 +93,7 @@ SECRET = "s3cret~of-the.App"
 class TestIntune(PluginContract):
     plugin = "intune"
     factory = intune.PLUGIN
+    lacks = frozenset({NO_ADDRESSES, NO_JOBS, NO_MINTING, NO_NOTICES, NO_PASSWORD, NO_ROUTES})
     rotation: ClassVar = {"client_secret": SECRET}
 
     @asynccontextmanager
