@@ -79,7 +79,7 @@ class PkiConnector:
         if issuer not in {"", self._issuer_name} or configuration not in {"", self._ca_configuration}:
             log.info("left a revocation request of caConfiguration %r to its connection", configuration[:64])
             return None
-        return RevocationRequest(context, serial_number(item.get("serialnumber")), issuer)
+        return RevocationRequest(context, serial_number(item.get("serialnumber")))
 
 
 def serial_number(text: Any) -> int | None:

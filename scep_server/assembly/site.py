@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography.x509 import ReasonFlags
 
@@ -40,11 +40,11 @@ from scep_server.outbound import HttpsClient
 from scep_server.status import Outbox, Pulling, revoke
 from scep_server.types import Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
 
-OUTBOX_SECONDS = 5.0
-
-
 if TYPE_CHECKING:
     from scep_server.cache import RedisServer
+
+OUTBOX_SECONDS: Final = 5.0
+"""From one look for notices that are due to the next."""
 
 
 def utc_now() -> datetime:

@@ -233,7 +233,6 @@ class RevocationRequest:
     """Opaque; comes back with the result."""
     serial: int | None
     """None when what was sent is no number."""
-    issuer_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
