@@ -99,6 +99,7 @@ class Fault(ScepServerError):
 
     part: what failed, for metrics: `ledger`, `cache`, `plugin`, `signer`, `busy` or `other`.
     retry_after: seconds, where the fault itself knows; None leaves it to the listener's setting.
+    integration: whose request it was, for the log; set by whoever knows.
     """
 
     part = "other"
@@ -106,6 +107,7 @@ class Fault(ScepServerError):
     def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.integration = ""
 
 
 class LedgerUnavailable(Fault):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeVar
 
@@ -144,6 +145,19 @@ class GuardedPlugin:
 
     async def redeem(self, attempt: Attempt) -> Grant:
         """Grant or Refusal from the plugin, a Fault for anything else, and for too many that wait (WAITING)."""
+        with self._one_more():
+            grant = await self._guard("redeem", self._plugin.redeem(attempt))
+        if not isinstance(grant, Grant):
+            raise PluginFault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
+        return grant
+
+    async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
+        """Returns only when the plugin confirmed. Fault for too many that wait (WAITING)."""
+        with self._one_more():
+            await self._guard("confirm", self._plugin.confirm(attempt, certificate))
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
         if self.judges_renewals and self._waiting >= WAITING:
             # Who must be asked about renewals too asks elsewhere; one that knows by itself is as quick as we are.
             raise PluginFault(
@@ -151,16 +165,9 @@ class GuardedPlugin:
             )
         self._waiting += 1
         try:
-            grant = await self._guard("redeem", self._plugin.redeem(attempt))
+            yield
         finally:
             self._waiting -= 1
-        if not isinstance(grant, Grant):
-            raise PluginFault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
-        return grant
-
-    async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
-        """Returns only when the plugin confirmed."""
-        await self._guard("confirm", self._plugin.confirm(attempt, certificate))
 
     async def report_failure(self, attempt: Attempt, refusal: Refusal) -> None:
         """Best effort: whatever happens here is logged and changes nothing."""

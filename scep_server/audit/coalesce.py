@@ -1,14 +1,15 @@
 """Coalesces the refusals of strangers, so that they cannot fill the disk.
 
 The first refusal of a (source, integration, reason) is recorded at once; its repeats are counted and told as one event
-when the window ends. A source is what one client commands, an IPv6 /64 as much as an IPv4 address: events carry the
-address that came first. Beyond a bounded number of keys all sources share one.
+when the window ends. That event names the first few others: behind a proxy or a NAT address many devices are one
+source, and each may be refused for a cause of its own. A source is what one client commands, an IPv6 /64 as much as an
+IPv4 address: events carry the address that came first. Beyond a bounded number of keys all sources share one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from scep_server.interfaces import Clock
@@ -16,6 +17,11 @@ from scep_server.policy.sources import neighbourhood
 from scep_server.types import Event
 
 OTHERS = "others"
+
+NAMED = 10
+"""Other transactions that an event of repeats names."""
+NAMED_TEXT = 120
+"""Characters of each member of those."""
 
 _Key = tuple[bytes, str, str]
 """Neighbourhood of the source, integration, reason."""
@@ -26,6 +32,14 @@ class _Window:
     first: Event
     ends: datetime
     repeats: int = 0
+    others: list[dict[str, str]] = field(default_factory=list)
+
+    def repeat(self, event: Event) -> None:
+        """Count one more, and name it while there is room and it says something new."""
+        self.repeats += 1
+        told = _told(event)
+        if len(self.others) < NAMED and told != _told(self.first) and told not in self.others:
+            self.others.append(told)
 
 
 class RefusalCoalescer:
@@ -48,7 +62,7 @@ class RefusalCoalescer:
             event = dataclasses.replace(event, source=OTHERS, integration="", entry_id=None, detail={})
         seen = self._open.get(key)
         if seen is not None:
-            seen.repeats += 1
+            seen.repeat(event)
             return due
         self._open[key] = _Window(event, now + self._window)
         return [*due, event]
@@ -73,5 +87,14 @@ class RefusalCoalescer:
             window = self._open.pop(key)
             if window.repeats:
                 detail = {**window.first.detail, "repeats": window.repeats, "since": window.first.at.isoformat()}
+                if window.others:
+                    detail["others"] = window.others
                 events.append(dataclasses.replace(window.first, at=now, detail=detail))
         return events
+
+
+def _told(event: Event) -> dict[str, str]:
+    """What tells one refusal from another of the same source, integration and reason."""
+    return {
+        name: str(event.detail[name])[:NAMED_TEXT] for name in ("transaction_id", "detail") if event.detail.get(name)
+    }

@@ -103,6 +103,7 @@ class Enrollment:
             return await self._answered(active, message, source)
         except Fault as fault:
             self._metrics.faults.inc(fault.part)
+            fault.integration = active.name
             raise
 
     async def _answered(self, active: ActiveIntegration, message: bytes, source: Source) -> bytes:

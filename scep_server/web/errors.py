@@ -99,7 +99,8 @@ def error_response(error: BaseException, request: web.BaseRequest, refusals: Ref
         named = getattr(error, "retry_after", None)
         headers["Retry-After"] = str(wait if named is None else named)
     if isinstance(error, ScepServerError):
-        refusals.note(logging.WARNING if status == 503 else logging.INFO, status, address, str(error)[:300])
+        whose = f"integration {error.integration}: " if isinstance(error, Fault) and error.integration else ""
+        refusals.note(logging.WARNING if status == 503 else logging.INFO, status, address, f"{whose}{error}"[:300])
     elif status != 404:
         refusals.note(logging.ERROR, status, address, f"{type(error).__name__} at {where(error.__traceback__)}")
     return plain_response(status, headers)

@@ -48,31 +48,34 @@ class PluginRoutes:
     async def __call__(self, request: web.BaseRequest, below: Sequence[str]) -> web.Response:
         """Answer one request below /scep."""
         if len(below) > 1:
-            template = f"/scep/{{integration}}/{_name(below[1])}"
-            route = self._routes.route(template, self._scep.integration(below))
+            integration = self._scep.integration(below)
+            route = self._routes.route(f"/scep/{{integration}}/{_name(below[1])}", integration)
             if route is not None:
-                return await self._answer(request, route, below[2:])
+                return await self._answer(request, integration, route, below[2:])
         return await self._scep(request, below)
 
     async def webhook(self, request: web.BaseRequest, below: Sequence[str]) -> web.Response:
         """Answer one request at or below /webhooks/NAME/{integration}."""
         if len(below) < 2:
             raise LookupError("no webhook at this path")
-        route = self._routes.route(f"/webhooks/{_name(below[0])}/{{integration}}", unquote(below[1]))
+        integration = unquote(below[1])
+        route = self._routes.route(f"/webhooks/{_name(below[0])}/{{integration}}", integration)
         if route is None:
             raise LookupError("no webhook at this path")
-        return await self._answer(request, route, below[2:])
+        return await self._answer(request, integration, route, below[2:])
 
     async def conventional(self, request: web.BaseRequest, below: Sequence[str]) -> web.Response:
         """Answer one request below /certsrv: the default integration's challenge page, or SCEP."""
         if below and _name(below[0]) == _CHALLENGE_PAGE:
-            template = f"/scep/{{integration}}/{_CHALLENGE_PAGE}"
-            route = self._routes.route(template, self._scep.default_integration())
+            integration = self._scep.default_integration()
+            route = self._routes.route(f"/scep/{{integration}}/{_CHALLENGE_PAGE}", integration)
             if route is not None:
-                return await self._answer(request, route, below[1:])
+                return await self._answer(request, integration, route, below[1:])
         return await self._scep.conventional(request, below)
 
-    async def _answer(self, request: web.BaseRequest, route: Route, rest: Sequence[str]) -> web.Response:
+    async def _answer(
+        self, request: web.BaseRequest, integration: str, route: Route, rest: Sequence[str]
+    ) -> web.Response:
         request[OPERATION] = "plugin"
         scep = self._scep
         asked = HttpRequest(
@@ -89,6 +92,7 @@ class PluginRoutes:
                 return _response(await route(asked))
             except Fault as fault:
                 scep.metrics.faults.inc(fault.part)
+                fault.integration = integration
                 raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from scep_server.audit import RefusalCoalescer
+from scep_server.audit.coalesce import NAMED_TEXT
 from scep_server.types import Event
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -88,3 +89,21 @@ def test_flush_tells_what_is_counted() -> None:
         coalescer.refused(refusal(source), "challenge")
     assert [(event.source, event.detail["repeats"]) for event in coalescer.flush()] == [("a", 1)]
     assert coalescer.flush() == []
+
+
+def test_repeats_name_the_first_few_others() -> None:
+    """Many devices behind one proxy are one source; each may have a cause of its own."""
+    clock = Time()
+    coalescer = RefusalCoalescer(clock)
+
+    def device(number: int) -> Event:
+        detail = {"reason": "names", "transaction_id": f"t-{number}", "detail": "x" * 500}
+        return Event("request.refused", clock(), "corp", source="192.0.2.1", detail=detail)
+
+    for number in (0, 1, 1, 0, *range(2, 40)):
+        coalescer.refused(device(number), "names")
+    (told,) = coalescer.flush()
+    assert told.detail["transaction_id"] == "t-0"
+    assert told.detail["repeats"] == 41
+    assert [one["transaction_id"] for one in told.detail["others"]] == [f"t-{number}" for number in range(1, 11)]
+    assert {len(one["detail"]) for one in told.detail["others"]} == {NAMED_TEXT}

@@ -12,6 +12,7 @@ from scep_server.plugins import WAITING, GuardedPlugin
 from scep_server.types import Attempt, Certificate, CertificationRequest, Grant, MessageType, Source
 
 REQUEST = CertificationRequest(b"", b"", b"", b"", None, None, (), "")  # type: ignore[arg-type]
+SIGNED = Certificate(b"", "issuer", 1, b"", datetime.now(UTC), datetime.now(UTC))
 ATTEMPT = Attempt("corp", "tid", MessageType.PKCS_REQ, REQUEST, Source("192.0.2.1"), datetime.now(UTC))
 
 
@@ -50,6 +51,8 @@ async def test_so_many_wait_and_the_next_is_told_to_come_again() -> None:
         await guarded.redeem(ATTEMPT)
     assert plugin.asked.locked(), "it was not asked"
     assert fault.value.retry_after == 5
+    with pytest.raises(PluginFault, match="wait"):
+        await guarded.confirm(ATTEMPT, SIGNED)
     plugin.answers.set()
     assert await asyncio.gather(*tasks) == [Grant()] * WAITING
     assert await guarded.redeem(ATTEMPT) == Grant(), "and when they have their answers there is room"
