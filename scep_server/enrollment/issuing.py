@@ -19,7 +19,7 @@ from scep_server.enrollment.notices import notice_of_entry
 from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.stored_requests import StoredRequests
-from scep_server.errors import Fault, Refusal, SerialCollision
+from scep_server.errors import Fault, Reason, Refusal, SerialCollision
 from scep_server.interfaces import CertificateAuthority, Issuances, Opened, Revocations
 from scep_server.metrics import Metrics
 from scep_server.types import (
@@ -191,6 +191,11 @@ class Issuing:
         return certificate, pack(certificate.der)
 
     async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Attempt) -> Entry:
+        if entry.requested_at < active.integration.created_at:
+            # Deleted, and made anew under the same name: who had to confirm this certificate is asked no more.
+            gone = Refusal(Reason.UNCONFIRMED, "the integration that asked for it was deleted")
+            await self.withdraw(None, entry, None, gone)
+            raise gone
         try:
             await active.judge().confirm(attempt, recorded_certificate(entry))
         except Refusal as refusal:

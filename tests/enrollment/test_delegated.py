@@ -196,6 +196,17 @@ async def test_a_renewal_is_judged_where_the_plugin_judges_renewals(
     assert (reply.status, len(judge.seen)) == (status, asked)
 
 
+async def test_an_integration_of_the_same_name_confirms_nothing_for_the_one_before(walk: Walk, device: Device) -> None:
+    judged(walk, Judge(at_confirm=PluginFault("not reached")))
+    body = walk.request(device, "t-1")
+    with pytest.raises(Fault):
+        await walk.send(body)
+    anew = dataclasses.replace(walk.site.integrations.show("default"), created_at=utc_now())
+    walk.site.registry.replace({"default": activate(anew, plugins.GuardedPlugin("judge", Judge()))})
+    assert (await walk.send(body)).status == "FAILURE"
+    assert entry_of(walk).state is EntryState.REVOKED
+
+
 async def test_a_bound_grant_admits_its_names_only(walk: Walk, device: Device) -> None:
     judge = Judge(False, grant=Grant(consumes=(b"m" * 32,), binding=NameBinding(subject="O=Example,CN=other")))
     judged(walk, judge)
