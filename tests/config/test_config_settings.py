@@ -71,6 +71,8 @@ def test_every_key_of_the_shipped_file_is_explained() -> None:
         ("[ledger]\npassword_env = 'A'\npassword_file = 'b'", "keep one"),
         ("[redis]\nurl = 'memcached://h'", "redis://HOST[:PORT]"),
         ("[redis]\nurl = 'redis://h/database'", "redis://HOST[:PORT]"),
+        ("[redis]\nurl = 'redis://h:65536'", "redis://HOST[:PORT]"),
+        ("[redis]\nurl = 'redis://h:port'", "redis://HOST[:PORT]"),
         ("[redis]\nurl = 'redis://h?ssl_cert_reqs=none'", "redis://HOST[:PORT]"),
         ("[redis]\nurl = 'unix://run/redis.sock'", "unix:///PATH"),
         ("[redis]\nurl = 'redis://h'\ncluster_nodes = ['h:1']", "url and cluster_nodes are both set"),
