@@ -38,6 +38,7 @@ from scep_server.interfaces import (
     Mints,
     PullsRevocations,
     RevealsSecret,
+    ShowsSettings,
     TakesNotices,
 )
 from scep_server.types import (
@@ -100,6 +101,25 @@ def fields(name: str) -> Sequence[OptionField]:
     """The settings a plugin says it takes; empty when it does not say. ConfigurationError when it is not installed."""
     made = factory(name)
     return tuple(made.fields) if isinstance(made, DescribesSettings) else ()
+
+
+def settings_in_force(name: str, settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a plugin works with, as an operator writes it; empty when it does not say. Nothing but what it declares as
+    not secret gets through. ConfigurationError when it is not installed, or cannot tell.
+    """
+    made = factory(name)
+    if not isinstance(made, ShowsSettings):
+        return {}
+    public = {field.name for field in fields(name) if not field.secret}
+    try:
+        told = made.settings_in_force(settings)
+        return {field: str(text) for field, text in told.items() if field in public}
+    except ScepServerError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"challenge plugin {name!r} cannot tell its settings: {type(error).__name__}"
+        ) from error
 
 
 def addresses(name: str, integration: str) -> Mapping[str, str]:

@@ -73,6 +73,14 @@ class OneTimeFactory:
                 return {_SHOWN_AS[Way(one["way"])][0]: one["name"]}
         return {}
 
+    def settings_in_force(self, settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """As written, defaults for the rest; a user name that was generated too."""
+        written = {one.name: one.default for one in self.settings} | dict(settings.get("written", {}))
+        name = next((one["name"] for one in settings.get("credentials", ()) if one["way"] == Way.BASIC), "")
+        if "username" in written:
+            written["username"] = name
+        return {setting: text for setting, text in written.items() if text}
+
     def load(self, integration: str, settings: Mapping[str, Any], host: Host) -> ChallengePlugin:
         """ConfigurationError when nobody could ask for a challenge, or a setting is out of bounds (N3)."""
         values = read_settings(self.settings, settings.get("written", {}))

@@ -47,8 +47,13 @@ class IntuneFactory:
         return {"options": kept, **credential}, {}
 
     def shown(self, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> Mapping[str, str]:
-        """Nothing: what can be shown is in the settings, and the credential is Entra's to show."""
+        """Nothing: the credential is Entra's to show."""
         return {}
+
+    def settings_in_force(self, settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """As written, defaults for the rest; what has neither is not told."""
+        written = {**intune_settings.DEFAULTS, **settings.get("options", {})}
+        return {name: str(text) for name, text in written.items() if text}
 
     def load(self, integration: str, settings: Mapping[str, Any], host: Host) -> ChallengePlugin:
         """The live plugin; asks nobody yet. ConfigurationError when the settings or the credential cannot be used."""

@@ -41,7 +41,7 @@ FIELDS: Final = (
 )
 SECRET: Final = "client_secret"  # noqa: S105 - the name of a setting
 CERTIFICATE: Final = "client_certificate"
-_DEFAULTS: Final = {field.name: field.default for field in FIELDS}
+DEFAULTS: Final = {field.name: field.default for field in FIELDS}
 
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DOMAIN: Final = re.compile(r"(?=.{4,253}\Z)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z][a-zA-Z0-9-]{1,62}")
@@ -81,15 +81,15 @@ class IntuneSettings:
 
 def checked(options: Mapping[str, Any]) -> IntuneSettings:
     """Settings of an operator's texts, defaults for the rest. ConfigurationError names the setting and the remedy."""
-    unknown = sorted(set(options) - set(_DEFAULTS))
+    unknown = sorted(set(options) - set(DEFAULTS))
     if unknown:
         raise ConfigurationError(
-            f"an Intune challenge has no setting named {', '.join(unknown)}; it has {', '.join(_DEFAULTS)}"
+            f"an Intune challenge has no setting named {', '.join(unknown)}; it has {', '.join(DEFAULTS)}"
         )
     for field in FIELDS:
         if field.required and not options.get(field.name):
             raise ConfigurationError(f"{field.name} is missing: {field.text}; give --setting {field.name}=...")
-    texts = {**_DEFAULTS, **options}
+    texts = {**DEFAULTS, **options}
     values = {name: check(name, str(texts[name]).strip()) for name, check in _CHECKS.items()}
     return IntuneSettings(**values)
 

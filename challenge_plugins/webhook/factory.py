@@ -39,6 +39,10 @@ class WebhookFactory:
         names = ("signing_secret", "previous_signing_secret")
         return dict(zip(names, (secret.decode() for secret in known), strict=False))
 
+    def settings_in_force(self, settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """As an operator writes them, defaults for the rest."""
+        return webhook_settings.written(settings)
+
     def load(self, integration: str, settings: Mapping[str, Any], host: Host) -> ChallengePlugin:
         """ConfigurationError when nobody can be asked safely (N3)."""
         read = webhook_settings.read(integration, settings, host.keys)

@@ -87,6 +87,18 @@ def changed(
     return settings, shown
 
 
+def written(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Stored settings that are no secret, as `--setting` takes them, defaults for the rest."""
+    told: dict[str, str] = {}
+    for one in FIELDS:
+        value = stored.get(one.name, one.default)
+        if not one.secret and value != "":
+            told[one.name] = ("off", "on")[value] if isinstance(value, bool) else str(value)
+    if "url" in told:
+        told.setdefault("notify_url", told["url"])
+    return told
+
+
 def read(integration: str, stored: Mapping[str, Any], keys: KeyFile) -> WebhookSettings:
     """ConfigurationError when there is nobody to ask, or no key to sign with (N3)."""
     signing = signing_secrets(integration, stored, keys)

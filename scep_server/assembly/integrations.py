@@ -67,6 +67,10 @@ class IntegrationDesk:
         paths = plugins.addresses(integration.challenge, integration.name)
         return {called: self._public_url + path for called, path in paths.items()}
 
+    def settings(self, integration: Integration) -> Mapping[str, str]:
+        """Settings of an integration's plugin, as an operator writes them; no secrets."""
+        return plugins.settings_in_force(integration.challenge, integration.settings)
+
     def reveal(self, name: str) -> Mapping[str, str]:
         """The recoverable secrets of an integration; empty when its plugin keeps none."""
         integration = self.show(name)

@@ -97,7 +97,7 @@ def show(
     reveal: Reveal = False,
     as_json: Json = False,
 ) -> None:
-    """Show one integration with all its options, or what to type into an MDM for it."""
+    """Show one integration with all its options and settings, or what to type into an MDM for it."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
 
     settings = settings_of(data, config)
@@ -116,7 +116,8 @@ def show(
         if as_json:
             output.json_line(record | dict(revealed))
         else:
-            output.fields(record | dict(revealed))
+            in_force = {f"settings.{setting}": text for setting, text in record.pop("settings").items()}
+            output.fields(record | in_force | dict(revealed))
 
     asyncio.run(run())
 
@@ -230,6 +231,7 @@ def _record(site: Site, integration: Integration) -> dict[str, Any]:
         "created_at": output.rfc3339(integration.created_at),
         "updated_at": output.rfc3339(integration.updated_at),
         **options_record(integration.options),
+        "settings": dict(site.integrations.settings(integration)),
     }
 
 

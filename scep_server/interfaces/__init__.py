@@ -39,6 +39,7 @@ from scep_server.interfaces.plugins import (
     Outbound,
     PullsRevocations,
     RevealsSecret,
+    ShowsSettings,
     TakesNotices,
 )
 
@@ -77,5 +78,6 @@ __all__ = [
     "RaKey",
     "RevealsSecret",
     "Revocations",
+    "ShowsSettings",
     "TakesNotices",
 ]

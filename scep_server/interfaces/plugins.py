@@ -90,6 +90,15 @@ class DescribesSettings(Protocol):
 
 
 @runtime_checkable
+class ShowsSettings(Protocol):
+    """A factory that can tell which settings an integration has (`integration show`)."""
+
+    def settings_in_force(self, settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Name to value as an operator writes it, defaults included. Declared fields only, and none that is secret."""
+        ...
+
+
+@runtime_checkable
 class HasAddresses(Protocol):
     """A factory whose integrations have URLs beside the SCEP URL."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from scep_server import plugins
 from scep_server.errors import ConfigurationError
-from scep_server.interfaces import DescribesSettings
+from scep_server.interfaces import DescribesSettings, ShowsSettings
 from scep_server.testing.suite import Suite, does_not_apply, in_a_trial
 from scep_server.testing.trial import NAME, Trial, broken, must, verdict
 from scep_server.types import Grant, OptionField
@@ -101,6 +101,18 @@ class SettingsContract(Suite):
         _check_shown(shown, "shown")
         given = set(trial.shown.values()) | set(trial.surroundings.options.values())
         must(set(shown.values()) <= given, "shown() tells something that create() neither showed nor was given")
+
+    @in_a_trial
+    async def test_settings_are_told_without_secrets(self, trial: Trial) -> None:
+        """`integration show` tells the settings in force to whoever may see them: declared ones, and nothing secret."""
+        if not isinstance(self.factory, ShowsSettings):
+            does_not_apply("it does not tell its settings")
+        told = self.factory.settings_in_force(trial.settings)
+        _check_shown(told, "settings_in_force")
+        trial.must_not_tell(json.dumps(dict(told), ensure_ascii=False), "settings_in_force()")
+        public = {field.name for field in self._fields() if not field.secret}
+        strange = ", ".join(sorted(set(told) - public))
+        must(not strange, f"settings_in_force() tells what is no setting in `fields`, or a secret one: {strange}")
 
     @in_a_trial
     async def test_an_unknown_setting_is_refused(self, trial: Trial) -> None:

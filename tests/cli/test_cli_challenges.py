@@ -183,6 +183,64 @@ def test_what_has_no_service_behind_it_is_not_tested(site: Quickstart, dynamic: 
     assert "no revocations to fetch" in refused(site, "integration", "sync", dynamic["integration"])
 
 
+def test_settings_can_be_read_back_and_no_secret_with_them(site: Quickstart, tmp_path: Path) -> None:
+    gateway = tmp_path / "gateway"
+    gateway.write_text("Bearer of-the-gateway")
+    given = ("--setting", "url=https://hook.example/", "--setting-file", f"authorization={gateway}")
+    succeed("integration", "add", "readable", "--challenge", "webhook", *given, "--data", site.data)
+    change = ("integration", "set", "readable", "--setting", "notify=off", "--data", site.data, "--json")
+    (changed,) = json_lines(succeed(*change))
+    (shown,) = json_lines(succeed("integration", "show", "readable", "--json", "--data", site.data))
+    assert changed["settings"] == shown["settings"]
+    assert shown["settings"] == {
+        "url": "https://hook.example/",
+        "timeout_seconds": "10",
+        "retries": "1",
+        "send_challenge": "on",
+        "notify": "off",
+        "notify_url": "https://hook.example/",
+        "require_signed_answer": "off",
+    }
+    lines = succeed("integration", "show", "readable", "--data", site.data).splitlines()
+    assert ["settings.notify", "off"] in [line.split() for line in lines]
+    (static,) = json_lines(succeed("integration", "show", "default", "--json", "--data", site.data))
+    assert static["settings"] == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "told"),
+    [
+        ("dynamic", {"ceiling": "7"}, {"ceiling": "7", "lifetime_minutes": "60", "token": "off"}),
+        ("dynamic", {"username": "mdm"}, {"username": "mdm", "ceiling": "off"}),
+        ("jamf", {"auth": "header"}, {"auth": "header", "header_name": "X-SCEP-Webhook-Key", "bind_device": "on"}),
+        (
+            "intune",
+            {"tenant": "contoso.example", "client_id": "11111111-2222-3333-4444-555555555555"},
+            {"tenant": "contoso.example", "revocation": "on", "timeout_seconds": "15"},
+        ),
+    ],
+)
+def test_every_plugin_tells_what_it_works_with(
+    site: Quickstart, kind: str, given: dict[str, str], told: dict[str, str]
+) -> None:
+    name = f"told-{kind}-{next(iter(given))}"
+    settings = [part for key, value in given.items() for part in ("--setting", f"{key}={value}")]
+    secret = ("--secret-env", "APP_SECRET") if kind == "intune" else ()
+    succeed(
+        *("integration", "add", name, "--challenge", kind, *settings, *secret, "--data", site.data),
+        APP_SECRET="entra-app-secret",
+    )
+    (shown,) = json_lines(succeed("integration", "show", name, "--json", "--data", site.data))
+    assert shown["settings"].items() >= told.items()
+    assert "entra-app-secret" not in str(shown)
+    assert "" not in shown["settings"].values()
+
+
+def test_a_generated_user_name_is_a_setting_in_force(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    (shown,) = json_lines(succeed("integration", "show", dynamic["integration"], "--json", "--data", site.data))
+    assert shown["settings"]["username"] == dynamic["username"]
+
+
 def _page(dynamic: dict[str, Any], *, expires: str) -> bool:
     """Whether the running server's page says this many minutes, within the time that a change may take to arrive."""
     login = base64.b64encode(f"{dynamic['username']}:{dynamic['password']}".encode()).decode()

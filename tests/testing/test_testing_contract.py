@@ -27,6 +27,7 @@ NO_REVOCATIONS = "it knows of no revocations"
 NO_ROUTES = "it has no routes"
 NO_SECRET_SETTINGS = "it has no secret settings"
 NO_SETTINGS = "it has no setting beside its secret"
+NOTHING_TOLD = "it does not tell its settings"
 
 
 class TestStatic(PluginContract):
@@ -35,7 +36,7 @@ class TestStatic(PluginContract):
     lacks = frozenset(
         {
             NO_ADDRESSES, NO_CHECK, NO_COUNTERS, NO_JOBS, NO_MINTING, NO_NOTICES, NO_REVOCATIONS, NO_ROUTES,
-            NO_SETTINGS,
+            NO_SETTINGS, NOTHING_TOLD,
         }
     )  # fmt: skip
 

@@ -33,6 +33,9 @@ CAUGHT_BY = [
     ),
     (wrong.RotatesToTheSame(), {"a_rotated_secret_is_used"}),
     (wrong.HelpsWithNothing(), {"fields_describe_the_settings"}),
+    (wrong.TellsTheSecret(), {"settings_are_told_without_secrets"}),
+    (wrong.TellsASecretSetting(), {"settings_are_told_without_secrets"}),
+    (wrong.TellsNoText(), {"settings_are_told_without_secrets"}),
     (wrong.LeadsNowhere(), {"addresses_lead_to_routes"}),
     (wrong.DeclaresNothing(), {"jobs_can_be_repeated"}),
     (

@@ -80,6 +80,31 @@ class HelpsWithNothing(RightFactory):
     fields = (OptionField("secret", "", secret=True),)
 
 
+class TellsTheSecret(RightFactory):
+    """Under a name that is no secret's."""
+
+    fields = (*RightFactory.fields, OptionField("note", "for people"))
+
+    def kept(self, secret, integration, keys):
+        self.noted = secret
+        return super().kept(secret, integration, keys)
+
+    def settings_in_force(self, settings):
+        return {"note": f"opens with {self.noted}"}
+
+
+class TellsASecretSetting(RightFactory):
+    def settings_in_force(self, settings):
+        return {"secret": "********"}
+
+
+class TellsNoText(RightFactory):
+    fields = (*RightFactory.fields, OptionField("count", "how many"))
+
+    def settings_in_force(self, settings):
+        return {"count": 1}
+
+
 class DescribesNothing(RightFactory):
     @property
     def fields(self):
