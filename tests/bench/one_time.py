@@ -63,7 +63,7 @@ def run_one_time(place: Path, devices: list[PooledDevice], prefix: Sequence[str]
     with serving(place, redis=redis, prefix=prefix) as server:
         # What a credential may mint in a minute is for MDMs; the operator of this run mints all of it at once.
         server.run("integration", "add", NAME, "--challenge", "dynamic", "--setting", "mint_per_minute=100000")
-        server._await_integration(OneTime(server).url)
+        server.await_integration(OneTime(server).url)
         count = str(len(devices))
         challenges = server.run("challenge", "mint", NAME, "--count", count, timeout=300).stdout.split()
         return measure(OneTime(server), server.ca_certificates()[1], devices, challenges=challenges)

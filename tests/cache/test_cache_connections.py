@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from scep_server.cache.breaker import PROBE_SECONDS
 from scep_server.errors import CacheUnavailable, ConfigurationError, Fault
 from tests.cache.conftest import Connect, Hands, Store
 from tests.cache.test_cache_challenges import challenge, keys_of
+from tests.e2e.polling import until
 from tests.e2e.redis_link import Link
 from tests.e2e.redis_server import RedisProcess
 from tests.e2e.server import free_port
@@ -325,8 +325,5 @@ def info(process: RedisProcess, section: str) -> bytes:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Polling other programs that tell nothing."""
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    """What a Redis does in its own time."""
+    until(condition, 15)

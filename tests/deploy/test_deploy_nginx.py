@@ -240,7 +240,7 @@ def test_a_challenge_is_fetched_over_tls_with_its_password(front: Front) -> None
     """The front end says that it came by https, so the login is asked for and taken; its access log names neither."""
     done = front.server.run("integration", "add", "once", "--challenge", "dynamic", "--json")
     made = json.loads(done.stdout)
-    front.server._await_integration(made["scep_url"])
+    front.server.await_integration(made["scep_url"])
     target = urllib.parse.urlsplit(made["challenge_url"]).path
     assert front.request("GET", target)[0] == 401
     login = base64.b64encode(f"{made['username']}:{made['password']}".encode()).decode()

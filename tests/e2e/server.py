@@ -17,6 +17,7 @@ from typing import Any, Self
 from asn1crypto import cms
 
 from tests.e2e import wire
+from tests.e2e.polling import until
 
 PROGRAM = Path(sys.executable).with_name("scep-server")
 START_SECONDS = 60.0
@@ -147,15 +148,12 @@ class ScepServer:
         pairs = [text for key, value in options.items() for text in ("--option", f"{key}={value}")]
         done = self.run("integration", "add", name, "--challenge", "static", *pairs, "--json")
         added = json.loads(done.stdout)
-        self._await_integration(added["scep_url"])
+        self.await_integration(added["scep_url"])
         return added["scep_url"], added["challenge"]
 
-    def _await_integration(self, url: str) -> None:
-        deadline = time.monotonic() + 2.0
-        while wire.get(url, "GetCACaps").status != 200:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{url} not served within the promised 2 s")
-            time.sleep(0.05)
+    def await_integration(self, url: str) -> None:
+        """Return when a running server knows a new integration."""
+        until(lambda: wire.get(url, "GetCACaps").status == 200, 2.0, f"{url} not served within the promised 2 s")
 
     def ca_certificates(self, url: str | None = None) -> list[bytes]:
         """GetCACert: RA, issuing CA, root, in the order sent; or the one that there is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +17,7 @@ from tests.e2e import wire
 from tests.e2e.crafted import pkcs_req
 from tests.e2e.identities import Device
 from tests.e2e.outcomes import SUCCESS, outcome_of
+from tests.e2e.polling import until
 from tests.e2e.postgresql import PostgreSql
 from tests.e2e.server import ScepServer
 
@@ -79,13 +79,6 @@ def workers_of(server: ScepServer) -> set[int]:
 
 def enrol(server: ScepServer, name: str) -> wire.Answer:
     return wire.post(server.url, pkcs_req(Device.named(name), server.ra, server.secret))
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def ready(server: ScepServer) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.e2e.crafted import pkcs_req
 from tests.e2e.der import octets
 from tests.e2e.identities import Device, certification_request, dns_san, extension, rsa_key
 from tests.e2e.outcomes import BAD_REQUEST, PENDING, SUCCESS, outcome_of, send
+from tests.e2e.polling import until
 from tests.e2e.server import ScepServer
 from tests.simulators.intune import VALIDATION_CODES, RemoteSimulator, mismatches
 
@@ -116,7 +116,7 @@ def added(
     )
     shown = json.loads(server.run(*command).stdout)
     assert SECRET not in json.dumps(shown)
-    soon(lambda: wire.get(shown["scep_url"], "GetCACaps").status == 200)
+    server.await_integration(shown["scep_url"])
     return str(shown["scep_url"])
 
 
@@ -213,7 +213,7 @@ def test_a_certificate_that_intune_does_not_take_is_revoked_and_never_leaves(sit
     assert row["state"] == "revoked"
     shown = site.server.run("cert", "show", row["serial"]).stdout
     withdrawn = x509.load_pem_x509_certificate(shown[shown.index("-----BEGIN") :].encode())
-    soon(lambda: on_crl(withdrawn))
+    until(lambda: on_crl(withdrawn))
     assert site.calls("failureNotification", since) == []
     assert send(site.url, message).short == BAD_REQUEST
 
@@ -262,13 +262,6 @@ def on_crl(certificate: x509.Certificate) -> bool:
     return listed.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
 
 
-def soon(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
 def pending(site: Site) -> list[dict[str, Any]]:
     return [one for one in site.intune.do("revocations") if one["pending"]]
 
@@ -281,7 +274,7 @@ def test_intune_revokes_what_it_was_told_of_and_nothing_else(site: Site) -> None
     _, told = site.sync()
     assert told["counts"]["revoked"] == 1
     assert [row["state"] for row in site.certificates(device, other)] == ["revoked", "issued"]
-    soon(lambda: on_crl(certificate))
+    until(lambda: on_crl(certificate))
     assert not on_crl(spared)
     assert pending(site) == []
     _, again = site.sync()
@@ -350,7 +343,7 @@ def test_a_secret_rotated_in_entra_is_changed_without_a_restart(site: Site, tmp_
         assert wire.post(site.url, message).status == 503
         shown = site.server.run("integration", "rotate-secret", "corp", "--secret-file", str(fresh), "--json").stdout
         assert "another" not in shown
-        soon(lambda: outcome_of(wire.post(site.url, message)).short == SUCCESS)
+        until(lambda: outcome_of(wire.post(site.url, message)).short == SUCCESS)
     finally:
         site.intune.do("set_app", tenant=TENANT, client_id=site.client_id, secret=SECRET)
         fresh.write_text(SECRET)

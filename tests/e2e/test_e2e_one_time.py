@@ -47,7 +47,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         made = ScepServer(folder / "data", "p256", arguments=("--workers", str(PROCESSES)), environment=environment)
         running = stack.enter_context(made)
         running.run("integration", "add", "once", "--challenge", "dynamic")
-        running._await_integration(url_of(running))
+        running.await_integration(url_of(running))
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from tests.e2e import wire
 from tests.e2e.crafted import pkcs_req
 from tests.e2e.identities import Device
 from tests.e2e.outcomes import BAD_REQUEST, SUCCESS, send
+from tests.e2e.polling import until
 from tests.e2e.server import ScepServer
 
 PROMISED_SECONDS = 2.0
@@ -28,10 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
 
 def soon(condition: Callable[[], object]) -> None:
     """True within the promised time."""
-    deadline = time.monotonic() + PROMISED_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PROMISED_SECONDS} s"
-        time.sleep(0.05)
+    until(condition, PROMISED_SECONDS)
 
 
 def offered(url: str) -> set[str]:

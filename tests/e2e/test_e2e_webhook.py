@@ -17,6 +17,7 @@ from tests.e2e import wire
 from tests.e2e.crafted import attributes_of, message, pkcs_req, seal
 from tests.e2e.identities import Device, certification_request, dns_san, rsa_key
 from tests.e2e.outcomes import BAD_REQUEST, PENDING, SUCCESS, outcome_of, send
+from tests.e2e.polling import until
 from tests.e2e.server import ScepServer
 from tests.plugins.webhook_receiver import PrivateCa, Received, Reply, ScriptedReceiver, saying
 from tests.plugins.webhook_schema import SCHEMAS, faults
@@ -85,15 +86,8 @@ def added(server: ScepServer, name: str, options: Sequence[str] = (), **settings
     pairs += [text for option in options for text in ("--option", option)]
     done = server.run("integration", "add", name, "--challenge", "webhook", *pairs, "--json")
     scep_url = str(json.loads(done.stdout)["scep_url"])
-    eventually(lambda: wire.get(scep_url, "GetCACaps").status == 200)
+    server.await_integration(scep_url)
     return scep_url
-
-
-def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def enrol(server: ScepServer, name: str, challenge: str | None = CHALLENGE, **options: str) -> tuple[Device, bytes]:
@@ -126,7 +120,7 @@ def test_webhook_allows_and_is_told(server: ScepServer, url: str, desk: Desk):
     certificate = send(url, body).certrep.certificate(device)
     (question,) = desk.asked("allowed")
     assert (question.message["challenge"], question.message["integration"]) == (CHALLENGE, "desk")
-    eventually(lambda: desk.told("scep.issued", "allowed"), 15)
+    until(lambda: desk.told("scep.issued", "allowed"), 15)
     (notice,) = desk.told("scep.issued", "allowed")
     told = notice.message["certificate"]
     assert told["serial"] == f"{certificate.serial_number:x}"
@@ -151,7 +145,7 @@ def test_webhook_leaves_it_to_an_operator(server: ScepServer, url: str, desk: De
     server.run("request", "approve", str(waiting["id"]))
     assert send(url, body).certrep.certificate(device)
     assert certificates(server, "waiting") == ["issued"]
-    eventually(lambda: desk.told("scep.issued", "waiting"), 15)
+    until(lambda: desk.told("scep.issued", "waiting"), 15)
 
 
 def test_webhook_is_told_of_a_rejection(server: ScepServer, url: str, desk: Desk):
@@ -160,7 +154,7 @@ def test_webhook_is_told_of_a_rejection(server: ScepServer, url: str, desk: Desk
     assert send(url, body).short == PENDING
     (waiting,) = [row for row in server.requests() if row["transaction_id"] == "rejected"]
     server.run("request", "reject", str(waiting["id"]))
-    eventually(lambda: desk.told("scep.failed", "rejected"), 15)
+    until(lambda: desk.told("scep.failed", "rejected"), 15)
     assert desk.told("scep.failed", "rejected")[0].message["certificate"] is None
 
 
@@ -253,11 +247,11 @@ def test_webhook_notices_survive_both_sides(server: ScepServer, desk: Desk, ca: 
     before = metric(server, "not_told")
     _, body = enrol(server, "told-late")
     assert send(url, body).short == SUCCESS
-    eventually(lambda: metric(server, "not_told") > before, 15)
+    until(lambda: metric(server, "not_told") > before, 15)
     server.kill()
     teller.start()
     server.start()
-    eventually(lambda: teller.received, 30)
+    until(lambda: teller.received, 30)
     assert teller.received[0].message["transaction_id"] == "told-late"
     assert len({received.id for received in teller.received}) == 1
     assert teller.received[0].message["earlier_tries"] >= 1

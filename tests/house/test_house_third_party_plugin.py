@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ScepServer,
         with ScepServer(scratch / "data") as server:
             server.run("integration", "add", "doors", "--challenge", "badge", "--setting", "badges=1701,4711")
             url = server.url.replace("/default", "/doors")
-            server._await_integration(url)
+            server.await_integration(url)
             yield server, url
 
 
