@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from ledger_contract import AUDIT_KEY
 
-from scep_server.audit import AuditTrail, EventLog
+from scep_server.audit import AuditTrail, Unmirrored
 from scep_server.cache import RedisChallenges, RedisServer, connect
 from scep_server.config import RedisSettings
 from scep_server.keyfile import SecretKeyFile
@@ -89,7 +88,7 @@ async def connected(hands: Hands) -> AsyncIterator[Connect]:
 def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh ledger to copy: migrations once, not once a test."""
     folder = tmp_path_factory.mktemp("template")
-    quiet = EventLog(os.open(os.devnull, os.O_WRONLY))
+    quiet = Unmirrored()
     path = folder / "ledger.sqlite3"
     open_ledger(f"sqlite:///{path}", initialise=True, audit=AuditTrail(AUDIT_KEY, folder / "heads", log=quiet)).close()
     return path
@@ -98,7 +97,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def ledger(empty_ledger: Path, tmp_path: Path, hands: Hands) -> Iterator[Ledger]:
     shutil.copy(empty_ledger, tmp_path / "ledger.sqlite3")
-    quiet = EventLog(os.open(os.devnull, os.O_WRONLY))
+    quiet = Unmirrored()
     trail = AuditTrail(AUDIT_KEY, tmp_path / "heads", log=quiet)
     opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", audit=trail, clock=hands.now)
     yield opened

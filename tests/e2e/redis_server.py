@@ -91,7 +91,11 @@ class RedisProcess:
         if self.socket.exists():
             line = socket.socket(socket.AF_UNIX)
             line.settimeout(5)
-            line.connect(str(self.socket))
+            try:
+                line.connect(str(self.socket))
+            except OSError:
+                line.close()
+                raise
             return line
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
