@@ -47,9 +47,9 @@ T = TypeVar("T")
 
 REFRESH_SECONDS = 1.0
 """Changes made by commands reach a running server within two beats."""
-EXPIRY_SECONDS = 300.0
+UNFINISHED_SECONDS = 300.0
 LOOK_SECONDS = 3600.0
-EXPIRED_SECONDS = 60.0
+EXPIRED_CHALLENGES_SECONDS = 60.0
 
 
 class Shared:
@@ -169,11 +169,11 @@ class Worker:
             Beat("refusal counts", self._refusals.flush, REFRESH_SECONDS),
         ]
         if self._first:
-            beats.append(Beat("unfinished entries", self._expire, EXPIRY_SECONDS))
+            beats.append(Beat("unfinished entries", self._expire, UNFINISHED_SECONDS))
             watch = ExpiryWatch(self._shared.ca.own_certificates, utc_now)
             beats.append(Beat("expiry of our certificates", watch.look, LOOK_SECONDS))
             beats.append(Beat("work of integrations", self._plugin_jobs.look, REFRESH_SECONDS))
-            beats.append(Beat("expired challenges", self._site.expire_challenges, EXPIRED_SECONDS))
+            beats.append(Beat("expired challenges", self._site.expire_challenges, EXPIRED_CHALLENGES_SECONDS))
         if self._tls is not None:
             beats.append(Beat("tls files", self._reload_tls, 5.0))
         return beats
