@@ -61,8 +61,7 @@ def run_static(place: Path, devices: list[PooledDevice], prefix: Sequence[str], 
 def run_one_time(place: Path, devices: list[PooledDevice], prefix: Sequence[str], *, redis: bool) -> Figures:
     """A challenge for each device, minted beforehand."""
     with serving(place, redis=redis, prefix=prefix) as server:
-        # What a credential may mint in a minute is for MDMs; the operator of this run mints all of it at once.
-        server.run("integration", "add", NAME, "--challenge", "dynamic", "--setting", "mint_per_minute=100000")
+        server.run("integration", "add", NAME, "--challenge", "dynamic")
         server.await_integration(OneTime(server).url)
         count = str(len(devices))
         challenges = server.run("challenge", "mint", NAME, "--count", count, timeout=300).stdout.split()
