@@ -6,6 +6,7 @@ Redirects are not followed: the challenge is encrypted to one server's certifica
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +102,46 @@ class Transport:
             ) as response:
                 content = await _bounded(response)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
-            raise Unexpected(f"TLS with {self.url} failed: {error}; give its CA with --tls-ca if it is yours") from None
+            raise Unexpected(
+                f"TLS with {self.url} failed: {_tls_cause(error)}; give its CA with --tls-ca if it is yours"
+            ) from None
         except TimeoutError:
             raise Unavailable(f"{self.url} did not answer in {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"{self.url} cannot be reached: {error}") from None
+            raise Unavailable(f"{self.url} cannot be reached: {_cause(error)}") from None
         if response.status in {429, 502, 503, 504}:
             raise Unavailable(f"{self.url} answered {response.status}", retry_after=_retry_after(response))
+        if response.status == 404:
+            raise Unexpected(f"{self.url} answered with HTTP 404: no integration of this name at that address")
         if response.status != 200:
             raise Unexpected(f"{self.url} answered {method} {query.partition('&')[0]} with HTTP {response.status}")
         return Answer(content, response.headers.get("Content-Type", ""))
+
+
+def _cause(error: aiohttp.ClientError | OSError) -> str:
+    """In our own words: the library's hold what it was called with."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} does not resolve"
+        case aiohttp.ClientConnectorError():
+            return f"{_system(error.os_error)} ({error.host} port {error.port})"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return "it ended the connection before its answer was complete"
+        case aiohttp.ClientResponseError():
+            return "it answered with what is no HTTP"
+        case OSError():
+            return _system(error)
+    return type(error).__name__
+
+
+def _tls_cause(error: aiohttp.ClientError) -> str:
+    """OpenSSL's own words: expired, unknown issuer, another name."""
+    below = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    return getattr(below, "verify_message", "") or getattr(below, "reason", "") or type(error).__name__
+
+
+def _system(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

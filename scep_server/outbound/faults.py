@@ -52,7 +52,7 @@ def _of_connection(error: BaseException, host: str) -> OutboundFault:
             return OutboundFault("name", f"the name {host} does not resolve")
         case aiohttp.ClientConnectorError():
             kind = "refused" if isinstance(error.os_error, ConnectionRefusedError) else "other"
-            return OutboundFault(kind, f"cannot connect to {host}: {_cause(error.os_error)}")
+            return OutboundFault(kind, f"cannot connect to {_with_port(host, error)}: {_cause(error.os_error)}")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | ConnectionError():
             return OutboundFault("cut", f"{host} ended the connection before its answer was complete")
         case aiohttp.ClientOSError():
@@ -60,6 +60,11 @@ def _of_connection(error: BaseException, host: str) -> OutboundFault:
         case aiohttp.ClientResponseError():
             return OutboundFault("other", f"{host} answered with what is no HTTP")
     return OutboundFault("other", f"the request to {host} could not be made: {type(error).__name__}")
+
+
+def _with_port(host: str, error: aiohttp.ClientConnectorError) -> str:
+    """HOST:PORT, as a wrong port is the likelier mistake."""
+    return f"[{host}]:{error.port}" if ":" in host else f"{host}:{error.port}"
 
 
 def _reason(error: OSError) -> str:

@@ -142,8 +142,11 @@ async def test_a_busy_server_is_unavailable_for_as_long_as_it_says(
 
 
 async def test_nobody_there_is_unavailable(device_key: rsa.RSAPrivateKey) -> None:
-    with pytest.raises(Unavailable, match="cannot be reached"):
+    with pytest.raises(Unavailable) as caught:
         await send("http://127.0.0.1:1/scep", request_of(device_key))
+    assert str(caught.value) == "http://127.0.0.1:1/scep cannot be reached: Connection refused (127.0.0.1 port 1)"
+    with pytest.raises(Unavailable, match=r"the name no-such-host\.invalid does not resolve$"):
+        await send("http://no-such-host.invalid/scep", request_of(device_key))
 
 
 # --- what is verified, one lie at a time ------------------------------------------------------------------------------

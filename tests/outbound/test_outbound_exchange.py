@@ -247,7 +247,8 @@ async def test_a_name_that_does_not_resolve(running: Any) -> None:
 
 async def test_a_connection_refused(running: Any) -> None:
     fault = await fault_of(running.client(), "https://127.0.0.1:1/")
-    assert (fault.kind, str(fault)) == ("refused", "cannot connect to 127.0.0.1: Connection refused")
+    assert (fault.kind, str(fault)) == ("refused", "cannot connect to 127.0.0.1:1: Connection refused")
+    assert "[::1]:1: " in str(await fault_of(running.client(), "https://[::1]:1/"))
 
 
 # --- connections
