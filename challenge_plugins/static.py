@@ -85,11 +85,17 @@ class StaticChallengeFactory:
     def rotate(
         self, integration: str, settings: Mapping[str, Any], options: Mapping[str, str], keys: KeyFile
     ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """Add a secret; the one before stays valid until the next rotation, unless options["drop_old"] is `yes`."""
+        """Add a secret; the one before stays valid until the next rotation, unless options["drop_old"] is `yes`.
+
+        With options["keep_secret"] `yes` too, the newest one stays and no other.
+        """
+        before, drop_old = list(settings.get("secrets", ())), options.get("drop_old") == "yes"
         if options.get("keep_secret") == "yes":
-            raise ConfigurationError("a static challenge has no setting but its secret; use rotate-secret for that")
+            if not drop_old or options.keys() - {"keep_secret", "drop_old"}:
+                raise ConfigurationError("a static challenge has no setting but its secret; use rotate-secret for that")
+            return {"secrets": before[:1]}, {}
         record, secret = _new_secret(integration, options, keys)
-        kept = [] if options.get("drop_old") == "yes" else list(settings.get("secrets", ()))
+        kept = [] if drop_old else before
         return {"secrets": [record, *kept][:KEPT]}, {"challenge": secret}
 
     def shown(self, integration: str, settings: Mapping[str, Any], keys: KeyFile) -> Mapping[str, str]:

@@ -98,6 +98,11 @@ def with_generation(
     return [record for record in records if record["generation"] in generations]
 
 
+def newest_generation(records: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Those of the records that were made last, all ways of them."""
+    return [record for record in records if record["generation"] == records[0]["generation"]]
+
+
 class Credentials:
     """The valid credentials of one integration."""
 

@@ -52,7 +52,10 @@ class DynamicChallengeFactory(OneTimeFactory):
 
     settings = SETTINGS
     with_secret = frozenset({"username", "token"})
-    addresses: Mapping[str, str] = {"challenge_url": "/scep/{integration}/mscep_admin/"}
+    addresses: Mapping[str, str] = {
+        "challenge_url": "/scep/{integration}/mscep_admin/",
+        "json_url": "/scep/{integration}/challenges",
+    }
 
     def new_ways(self, values: Mapping[str, Any]) -> Sequence[Presented]:
         """A login and, where asked for, a token."""

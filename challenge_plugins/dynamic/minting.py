@@ -17,7 +17,7 @@ from typing import Final
 
 from challenge_plugins.dynamic.orders import MAX_ORDERS, check_order, names_of
 from challenge_plugins.dynamic.settings import MintRules
-from scep_server.errors import ChallengesFull, ConfigurationError
+from scep_server.errors import ChallengesFull, ConfigurationError, TooManyAttempts
 from scep_server.interfaces import Host, KeyFile
 from scep_server.types import Event, Minted, MintOrder, OpenChallenge
 
@@ -83,10 +83,22 @@ class Mint:
         try:
             await self._host.challenges.put(kept, self._rules.ceiling, events)
         except ChallengesFull:
-            self._host.count("ceiling_reached")
+            await self._tell_ceiling(asked, source, now)
             raise
         self._host.count("minted", len(minted))
         return minted
+
+    async def _tell_ceiling(self, asked: Mapping[str, str], source: str, now: datetime) -> None:
+        """All are counted; one a minute is on record, since whoever asks on and on is told no each time."""
+        self._host.count("ceiling_reached")
+        try:
+            self._host.throttle("ceiling_reached", 1)
+        except TooManyAttempts:
+            return
+        detail = {"ceiling": self._rules.ceiling, **asked}
+        await self._host.record(
+            (Event("challenge.ceiling_reached", now, self._host.integration, source=source, detail=detail),)
+        )
 
     def _canonical(self, order: MintOrder) -> str | None:
         return check_order(order, self._host.canonical_subject, kept_for_ec=self._rules.kept_for_ec)

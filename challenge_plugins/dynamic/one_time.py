@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from challenge_plugins.dynamic.credentials import Credentials
 from challenge_plugins.dynamic.minting import SHAPE, ChallengeKeys, Mint
 from challenge_plugins.dynamic.settings import MintRules
-from scep_server.errors import Fault, Reason, Refusal
+from scep_server.errors import CacheUnavailable, Fault, Reason, Refusal
 from scep_server.interfaces import Host
 from scep_server.types import (
     Attempt,
@@ -60,7 +60,7 @@ class OneTimeChallenge:
         found = await self._host.challenges.find(self._host.integration, mac)
         if found is None:
             self._host.count("unknown")
-            raise Refusal(Reason.CHALLENGE, "this challenge was never minted, or is long gone")
+            raise Refusal(Reason.CHALLENGE, "this challenge was never minted for this integration, or is long gone")
         if isinstance(found, SpentChallenge):
             self._host.count("spent_before")
             return Grant(consumes=(mac,))
@@ -120,7 +120,7 @@ class OneTimeChallenge:
         try:
             unspent = await self._host.challenges.unspent(self._host.integration)
         except Fault as fault:
-            return Finding("unspent challenges", passed=False, text=str(fault), remedy="mend what keeps the challenges")
+            return Finding("unspent challenges", passed=False, text=str(fault), remedy=_store_remedy(fault))
         ceiling = self._rules.ceiling
         return Finding(
             "unspent challenges",
@@ -128,3 +128,11 @@ class OneTimeChallenge:
             text=f"{unspent}, ceiling {'off' if ceiling is None else ceiling}",
             remedy="raise the setting ceiling, or find out who asks for challenges without using them",
         )
+
+
+def _store_remedy(fault: Fault) -> str:
+    if isinstance(fault, CacheUnavailable):
+        return (
+            "start that Redis, or correct section [redis]: url (or sentinels, cluster_nodes), username, password_file"
+        )
+    return "start the database, or correct section [ledger]"

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from challenge_plugins.dynamic.credentials import Credentials, Presented, Way, new_generation, with_generation
+from challenge_plugins.dynamic.credentials import (
+    Credentials,
+    Presented,
+    Way,
+    new_generation,
+    newest_generation,
+    with_generation,
+)
 from challenge_plugins.dynamic.one_time import COUNTERS
 from challenge_plugins.dynamic.settings import Setting, read_settings
 from scep_server.errors import ConfigurationError
@@ -53,14 +60,14 @@ class OneTimeFactory:
     def rotate(self, integration: str, settings: Mapping[str, Any], options: Mapping[str, str], keys: KeyFile) -> Made:
         """New secrets; those before stay valid until the next rotation, unless options["drop_old"] is `yes`.
 
-        With options["keep_secret"] `yes`, only the settings given change.
+        With options["keep_secret"] `yes`, only the settings given change; with both, the newest secrets stay alone.
         """
         given = dict(options)
         drop_old, keep = given.pop("drop_old", "") == "yes", given.pop("keep_secret", "") == "yes"
         before = list(settings.get("credentials", ()))
         written = {**settings.get("written", {}), **given}
         if keep:
-            return self._changed(written, given, before), {}
+            return self._changed(written, given, newest_generation(before) if drop_old else before), {}
         if "username" in self.with_secret:
             # The name is no secret: it stays, so that only the password has to be changed in the MDM.
             written.setdefault("username", next((one["name"] for one in before if one["way"] == Way.BASIC), ""))

@@ -65,7 +65,9 @@ def _check_binding(binding: NameBinding, canonical_subject: Canonical) -> str | 
     if len(binding.device_ids) > MAX_DEVICE_IDS:
         raise ConfigurationError(f"at most {MAX_DEVICE_IDS} device ids may be bound")
     if not all(map(is_device_id, binding.device_ids)):
-        raise ConfigurationError("a device id must be 4 to 255 of A-Z a-z 0-9 . _ @ -, or it is not found in a name")
+        raise ConfigurationError(
+            "a device id must be 4 to 255 characters of A-Z a-z 0-9 . _ @ -, or it is not found in a name"
+        )
     if binding.subject is None:
         return None
     if not 0 < len(binding.subject) <= MAX_TEXT or _CONTROL.search(binding.subject):

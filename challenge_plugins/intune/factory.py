@@ -37,8 +37,13 @@ class IntuneFactory:
     def rotate(
         self, integration: str, settings: Mapping[str, Any], options: Mapping[str, str], keys: KeyFile
     ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """Replace the credential, and any other setting that is given. With keep_secret the credential may stay."""
-        given = {name: text for name, text in options.items() if name != "keep_secret"}
+        """Replace the credential, and any other setting that is given. With keep_secret the credential may stay.
+
+        There is only ever one, so drop_old changes nothing beside a new one, and alone it is refused.
+        """
+        given = {name: text for name, text in options.items() if name not in {"keep_secret", "drop_old"}}
+        if options.get("keep_secret") == "yes" and options.get("drop_old") == "yes":
+            raise ConfigurationError(f"{integration} has one credential for Entra ID, and no older one to end")
         kept = {**settings.get("options", {}), **_plain(given)}
         checked({**kept, **given})
         if given.keys() & {SECRET, CERTIFICATE} or options.get("keep_secret") != "yes":

@@ -10,11 +10,12 @@ import pytest
 from challenge_plugins.dynamic import PLUGIN
 from challenge_plugins.dynamic.credentials import ALPHABET
 from scep_server import plugins
-from scep_server.errors import ConfigurationError
+from scep_server.errors import ChallengesFull, ConfigurationError
 from scep_server.interfaces import DeclaresCounters, DescribesSettings, HasAddresses
 from scep_server.keyfile import SecretKeyFile
+from scep_server.types import MintOrder
 from tests.plugins.conftest import HouseUnderTest
-from tests.plugins.one_time_requests import PAGE, Minting, basic
+from tests.plugins.one_time_requests import PAGE, SOURCE, Minting, basic
 
 KEYS = SecretKeyFile(b"k" * 32)
 
@@ -53,7 +54,10 @@ def test_every_setting_is_described_and_its_default_is_taken() -> None:
     assert not any(one.secret or one.required for one in fields)
     defaults = {one.name: one.default for one in fields}
     assert PLUGIN.create("corp", defaults, KEYS)[0]["written"] == defaults
-    assert plugins.addresses("dynamic", "corp") == {"challenge_url": "/scep/corp/mscep_admin/"}
+    assert plugins.addresses("dynamic", "corp") == {
+        "challenge_url": "/scep/corp/mscep_admin/",
+        "json_url": "/scep/corp/challenges",
+    }
     assert set(plugins.counters()["dynamic"]) >= {"minted", "login_refused", "unknown", "expired"}
 
 
@@ -123,6 +127,40 @@ async def test_settings_change_alone_and_make_no_secret(house: HouseUnderTest) -
             PLUGIN.rotate("corp", settings, {"keep_secret": "yes", **fixed}, house.keys)
     with pytest.raises(ConfigurationError, match="1 to 10080"):
         PLUGIN.rotate("corp", settings, {"keep_secret": "yes", "lifetime_minutes": "0"}, house.keys)
+
+
+async def test_the_older_login_ends_and_the_current_one_stays(house: HouseUnderTest) -> None:
+    settings, first = PLUGIN.create("corp", {"token": "on"}, house.keys)
+    settings, second = PLUGIN.rotate("corp", settings, {}, house.keys)
+    ended, told = PLUGIN.rotate("corp", settings, {"keep_secret": "yes", "drop_old": "yes"}, house.keys)
+    assert told == {}
+    assert {one["way"] for one in ended["credentials"]} == {"basic", "bearer"}
+    opened = [(await Minting(house, "dynamic", ended, shown).ask(PAGE)).status for shown in (first, second)]
+    assert opened == [401, 200]
+    again, _ = PLUGIN.rotate("corp", ended, {"keep_secret": "yes", "drop_old": "yes", "ceiling": "3"}, house.keys)
+    assert again == {**ended, "written": {**ended["written"], "ceiling": "3"}}
+
+
+async def test_a_reached_ceiling_is_on_record_once_a_minute(house: HouseUnderTest) -> None:
+    settings, shown = PLUGIN.create("corp", {"ceiling": "1"}, house.keys)
+    dynamic = Minting(house, "dynamic", settings, shown)
+    await dynamic.ask(PAGE)
+    assert dynamic.audited("challenge.ceiling_reached") == []
+    live = dynamic.live()
+    for _ in range(3):
+        await dynamic.ask(PAGE)
+    with pytest.raises(ChallengesFull):
+        await live.mint((MintOrder(),), "cli:operator")
+    (event,) = dynamic.audited("challenge.ceiling_reached")
+    assert event["source"] == SOURCE.address
+    assert event["detail"]["ceiling"] == 1
+    assert event["detail"]["requester"].startswith(f"basic {shown['username']} (")
+    assert house.counted("dynamic", "ceiling_reached") == 4
+    house.clock.forward(minutes=1)
+    with pytest.raises(ChallengesFull):
+        await live.mint((MintOrder(),), "cli:operator")
+    _, later = dynamic.audited("challenge.ceiling_reached")
+    assert (later["detail"]["requester"], later["source"]) == ("cli:operator", "cli:operator")
 
 
 def test_settings_without_usable_credentials_let_nobody_in(house: HouseUnderTest) -> None:

@@ -124,6 +124,14 @@ def test_a_setting_alone_is_changed_and_the_secret_stays() -> None:
         PLUGIN.rotate("corp", settings, {"revocation": "no", "keep_secret": "yes"}, KEYS)
 
 
+def test_there_is_no_older_secret_to_end() -> None:
+    settings, _ = PLUGIN.create("corp", GIVEN, KEYS)
+    with pytest.raises(ConfigurationError, match="no older one"):
+        PLUGIN.rotate("corp", settings, {"keep_secret": "yes", "drop_old": "yes"}, KEYS)
+    rotated, _ = PLUGIN.rotate("corp", settings, {"client_secret": "another-secret", "drop_old": "yes"}, KEYS)
+    assert opened(rotated, KEYS) == b"another-secret"
+
+
 def test_a_certificate_takes_the_place_of_the_secret() -> None:
     pem, _ = app_pem()
     settings, _ = PLUGIN.create("corp", GIVEN, KEYS)

@@ -86,6 +86,20 @@ async def test_two_secrets_are_valid_during_a_rotation_and_never_three() -> None
         await PLUGIN.load("corp", settings, HOST).redeem(attempt(shown["challenge"]))
 
 
+async def test_the_older_secret_ends_and_the_current_one_stays() -> None:
+    _, settings, first = made()
+    settings, shown = PLUGIN.rotate("corp", settings, {}, KEYS)
+    for options in ({}, {"drop_old": "yes", "challenge": "another-secret-0123"}):
+        with pytest.raises(ConfigurationError, match="rotate-secret"):
+            PLUGIN.rotate("corp", settings, {"keep_secret": "yes", **options}, KEYS)
+    ended, told = PLUGIN.rotate("corp", settings, {"keep_secret": "yes", "drop_old": "yes"}, KEYS)
+    assert told == {}
+    live = PLUGIN.load("corp", ended, HOST)
+    await live.redeem(attempt(shown["challenge"]))
+    with pytest.raises(Refusal):
+        await live.redeem(attempt(first))
+
+
 def test_settings_hold_no_secret_in_clear_and_open_only_for_their_integration() -> None:
     _, settings, secret = made()
     assert secret not in repr(settings)
