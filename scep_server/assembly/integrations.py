@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from scep_server import plugins
-from scep_server.assembly.options import parse_options
+from scep_server.assembly.options import parse_options, refuse_options
 from scep_server.errors import ConfigurationError
 from scep_server.interfaces import Integrations, KeyFile
 from scep_server.types import Event, Integration, IntegrationOptions
@@ -87,12 +87,15 @@ class IntegrationDesk:
             )
         if any(integration.name == name for integration in self._ledger.integrations()):
             raise ConfigurationError(f"integration {name!r} exists; choose another name, or change it with `set`")
+        taken = _settings_of(challenge)
+        refuse_options(plugin_options, taken)
+        parsed = parse_options(IntegrationOptions(), options, taken)
         settings, shown = plugins.factory(challenge).create(name, plugin_options, self._keys)
         now = self._clock()
         integration = Integration(
             name=name,
             challenge=challenge,
-            options=parse_options(IntegrationOptions(), options),
+            options=parsed,
             settings=settings,
             enabled=True,
             version=1,
@@ -111,24 +114,29 @@ class IntegrationDesk:
         plugin_options: Mapping[str, str] | None = None,
         *,
         enabled: bool | None = None,
+        drop_old: bool = False,
     ) -> Integration:
-        """Change options or settings of the plugin, or switch it on or off. ConfigurationError for an unknown name,
-        option or setting.
+        """Change options or settings of the plugin, switch it on or off, or end the secret before the current one.
+        ConfigurationError for an unknown name, option or setting, and where there is no such secret.
         """
         before = self.show(name)
+        taken = _settings_of(before.challenge)
         after = dataclasses.replace(
             before,
-            options=parse_options(before.options, options),
+            options=parse_options(before.options, options, taken),
             enabled=before.enabled if enabled is None else enabled,
         )
         detail: dict[str, Any] = {"options": dict(options)}
-        if plugin_options:
-            written = {**plugin_options, "keep_secret": "yes"}
-            settings, _ = plugins.factory(before.challenge).rotate(name, before.settings, written, self._keys)
-            after = dataclasses.replace(after, settings=settings)
+        if plugin_options or drop_old:
+            after = dataclasses.replace(
+                after, settings=self._resettled(before, plugin_options or {}, drop_old=drop_old)
+            )
             self._try_out(after)
+        if plugin_options:
             # A setting's value may be a secret; its name is enough for the audit.
             detail["settings"] = sorted(plugin_options)
+        if drop_old:
+            detail["drop_old"] = True
         if enabled is not None:
             detail["enabled"] = enabled
         return await self._replace(before, after, "integration.changed", **detail)
@@ -136,6 +144,7 @@ class IntegrationDesk:
     async def rotate(self, name: str, plugin_options: Mapping[str, str]) -> Shown:
         """A new secret; what of the old one stays valid is the plugin's to say."""
         before = self.show(name)
+        refuse_options(plugin_options, _settings_of(before.challenge))
         made = plugins.factory(before.challenge)
         settings, shown = made.rotate(name, before.settings, plugin_options, self._keys)
         after = dataclasses.replace(before, settings=settings)
@@ -149,6 +158,14 @@ class IntegrationDesk:
         if not await self._ledger.delete_integration(name, (self._event("integration.deleted", name),)):
             raise ConfigurationError(f"integration {name!r} was deleted by somebody else meanwhile")
 
+    def _resettled(
+        self, before: Integration, plugin_options: Mapping[str, str], *, drop_old: bool
+    ) -> Mapping[str, Any]:
+        """The plugin's settings with changed ones, and with the secret there is."""
+        refuse_options(plugin_options, _settings_of(before.challenge))
+        written = {**plugin_options, "keep_secret": "yes", **({"drop_old": "yes"} if drop_old else {})}
+        return plugins.factory(before.challenge).rotate(before.name, before.settings, written, self._keys)[0]
+
     async def _replace(self, before: Integration, after: Integration, kind: str, **detail: Any) -> Integration:
         changed = dataclasses.replace(after, version=before.version + 1, updated_at=self._clock())
         event = self._event(kind, before.name, version=changed.version, **detail)
@@ -157,3 +174,8 @@ class IntegrationDesk:
 
     def _event(self, kind: str, name: str, **detail: Any) -> Event:
         return Event(kind=kind, at=self._clock(), integration=name, source=self._operator, detail=detail)
+
+
+def _settings_of(challenge: str) -> frozenset[str]:
+    """Names of the settings that a plugin says it takes; empty when it does not say."""
+    return frozenset(field.name for field in plugins.fields(challenge))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from scep_server.errors import ConfigurationError
@@ -14,11 +14,18 @@ ON: Final = frozenset({"on", "true", "yes", "1"})
 OFF: Final = frozenset({"off", "false", "no", "0"})
 
 
-def parse_options(current: IntegrationOptions, written: Mapping[str, str]) -> IntegrationOptions:
-    """Current options with the written ones applied. ConfigurationError names the key, the cause and the remedy."""
+def parse_options(
+    current: IntegrationOptions, written: Mapping[str, str], settings: Collection[str] = ()
+) -> IntegrationOptions:
+    """Current options with the written ones applied. ConfigurationError names the key, the cause and the remedy.
+
+    settings: names of what the integration's plugin takes, which is easily written in the wrong place.
+    """
     changes: dict[str, Any] = {}
     for key, value in written.items():
         parser = PARSERS.get(key)
+        if parser is None and key in settings:
+            raise ConfigurationError(f"{key} is a setting of the plugin: use --setting {key}=…")
         if parser is None:
             close = difflib.get_close_matches(key, PARSERS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(sorted(PARSERS))}"
@@ -28,6 +35,13 @@ def parse_options(current: IntegrationOptions, written: Mapping[str, str]) -> In
         except ValueError as error:
             raise ConfigurationError(f"option {key}={value}: {error}") from None
     return dataclasses.replace(current, **changes)
+
+
+def refuse_options(given: Collection[str], settings: Collection[str]) -> None:
+    """ConfigurationError for an option among the settings of a plugin that says which it takes."""
+    for key in given:
+        if settings and key not in settings and key in PARSERS:
+            raise ConfigurationError(f"{key} is an option of the integration: use --option {key}=…")
 
 
 def options_record(options: IntegrationOptions) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from scep_server.ledger import Ledger, open_ledger
 from scep_server.metrics import Metrics
 from scep_server.outbound import HttpsClient
 from scep_server.status import Outbox, Pulling, revoke
-from scep_server.types import Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
+from scep_server.types import SAN_TYPES, Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
 
 if TYPE_CHECKING:
     from scep_server.cache import RedisServer
@@ -139,6 +139,11 @@ class Site:
         if self._redis is not None:
             await self._redis.aclose()
 
+    async def ask_redis(self) -> None:
+        """CacheUnavailable unless the Redis of the settings lets us read. Returns at once where none is configured."""
+        if self._redis is not None:
+            await self._redis.command("GET", "scep:check")  # below the prefix that its ACL grants; never set
+
     @functools.cached_property
     def ca(self) -> CaSet:
         """The CA with its keys."""
@@ -187,12 +192,25 @@ class Site:
         return None if plugin is None else plugin.route(template)
 
     async def mint(self, name: str, orders: Sequence[MintOrder]) -> Sequence[Minted]:
-        """New one-time challenges. ConfigurationError when the integration makes none; ChallengesFull, Fault."""
-        return await self._tried(name).mint(orders, operator())
+        """New one-time challenges. ConfigurationError when the integration makes none, or when it would not certify the
+        alternative names they are for; ChallengesFull, Fault.
+        """
+        plugin = self._tried(name)
+        _refuse_lost_names(self.integrations.show(name), orders)
+        return await plugin.mint(orders, operator())
 
     async def check(self, name: str) -> Sequence[Finding]:
-        """What an integration's plugin finds about itself and what it talks to. ConfigurationError."""
-        return await self._tried(name).check()
+        """Whether an integration is switched on and can be loaded, and what its plugin finds about itself and what it
+        talks to. ConfigurationError when it cannot tell.
+        """
+        integration = self.integrations.show(name)
+        found = [_switched(integration)]
+        try:
+            plugin = self._house.load(integration)
+        except ConfigurationError as error:
+            mend = f"change the settings with `scep-server integration set {name}`, or the secret with `rotate-secret`"
+            return [*found, Finding("settings", passed=False, text=str(error), remedy=mend)]
+        return [*found, *await plugin.check()]
 
     async def sync(self, name: str) -> Sequence[RevocationResult]:
         """Fetch and do the revocations an integration is asked for, now. ConfigurationError, Fault."""
@@ -306,6 +324,28 @@ class Site:
     @functools.cached_property
     def _certificates(self) -> CaCertificates:
         return read_ca_certificates(self.settings.ca.directory)
+
+
+def _switched(integration: Integration) -> Finding:
+    """A disabled integration refuses everybody, however well its plugin is."""
+    return Finding(
+        "integration",
+        passed=integration.enabled,
+        text="enabled" if integration.enabled else "disabled: it refuses every enrolment",
+        remedy=f"`scep-server integration set {integration.name} --enable`",
+    )
+
+
+def _refuse_lost_names(integration: Integration, orders: Sequence[MintOrder]) -> None:
+    """ConfigurationError for a challenge bound to a name that the integration's options drop from certificates."""
+    admitted = integration.options.san_types
+    bound = {san.partition(":")[0] for order in orders for san in order.binding.sans or ()}
+    if lost := sorted(bound & (SAN_TYPES - admitted)):
+        wanted = ",".join(sorted(admitted | set(lost)))
+        raise ConfigurationError(
+            f"{integration.name} certifies no alternative names of type {', '.join(lost)}; "
+            f"`scep-server integration set {integration.name} --option san_types={wanted}` lets it"
+        )
 
 
 @asynccontextmanager

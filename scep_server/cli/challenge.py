@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from scep_server.cli import output
-from scep_server.cli.failures import USAGE, CommandFailed
+from scep_server.cli.failures import USAGE, CommandFailed, warn
 from scep_server.cli.options import Config, Data, Json, settings_of
 
+LONGEST = 10_080
+"""Minutes. Seven days, as the integrations' own setting lifetime_minutes."""
 BATCH = 500
 """Challenges minted in one transaction. What was printed before a later batch fails is valid."""
 
@@ -53,7 +55,7 @@ def mint(
     lifetime: Annotated[
         int | None,
         typer.Option(
-            "--lifetime", min=1, max=525_600, metavar="MINUTES", help="Until it expires; else as the integration says."
+            "--lifetime", min=1, max=LONGEST, metavar="MINUTES", help="Until it expires; else as the integration says."
         ),
     ] = None,
     uses: Annotated[int, typer.Option("--uses", min=1, metavar="N", help="Certificates for one challenge.")] = 1,
@@ -77,6 +79,11 @@ def mint(
 
     async def run() -> None:
         async with opened(settings) as site:
+            if not site.integrations.show(integration).enabled:
+                warn(
+                    f"{integration} is disabled and refuses these challenges, until you run "
+                    f"`scep-server integration set {integration} --enable`"
+                )
             for start in range(0, count, BATCH):
                 minted = await site.mint(integration, [order] * min(BATCH, count - start))
                 for one in minted:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scep_server.cli import integration_asking, integration_types, mdm_form, output
+from scep_server.cli import integration_asking, integration_panel, integration_types, mdm_form, output
 from scep_server.cli.failures import USAGE, CommandFailed
 from scep_server.cli.mdm_form import For
 from scep_server.cli.options import Config, Data, Json, Reveal, pairs, settings_of
 from scep_server.cli.plugin_settings import Given, Secret, SecretEnv, SecretFile, Setting, SettingEnv, SettingFile
 
 if TYPE_CHECKING:
-    from scep_server.assembly.integrations import Shown
     from scep_server.assembly.site import Site
     from scep_server.types import Integration
 
@@ -63,9 +62,7 @@ def add(
     async def run() -> None:
         async with opened(settings) as site:
             shown = await site.integrations.add(name, challenge, options, given)
-            _show_secrets(site, shown, as_json=as_json)
-            if not as_json:
-                mdm_form.lead_to_forms(shown.integration)
+            integration_panel.show_added(site, shown, as_json=as_json)
 
     asyncio.run(run())
 
@@ -132,25 +129,29 @@ def set_(
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="A disabled integration refuses every enrolment.")
     ] = None,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="End the secret before the current one, which stays.")
+    ] = False,
     data: Data = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Change options or settings, or switch the integration on or off. Its secret stays."""
+    """Change options or settings, switch the integration on or off, or end its older secret. Its current one stays."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
 
     options = pairs(option, "--option")
     given = Given(setting, setting_file, setting_env)
-    if not options and not given and enable is None:
+    if not options and not given and enable is None and not drop_old:
         raise CommandFailed(
-            "nothing to change; give --option KEY=VALUE, --setting KEY=VALUE, --enable or --disable", USAGE
+            "nothing to change; give --option KEY=VALUE, --setting KEY=VALUE, --enable, --disable or --drop-old", USAGE
         )
     settings = settings_of(data, config)
 
     async def run() -> None:
         async with opened(settings) as site:
             changes = given.for_plugin(site.integrations.show(name).challenge)
-            record = _record(site, await site.integrations.set(name, options, changes, enabled=enable))
+            changed = await site.integrations.set(name, options, changes, enabled=enable, drop_old=drop_old)
+            record = _record(site, changed)
         if as_json:
             output.json_line(record)
         else:
@@ -186,7 +187,8 @@ def rotate_secret(
             changes = given.for_plugin(site.integrations.show(name).challenge)
             if drop_old:
                 changes["drop_old"] = "yes"
-            _show_secrets(site, await site.integrations.rotate(name, changes), as_json=as_json)
+            shown = await site.integrations.rotate(name, changes)
+            integration_panel.show_rotated(site, shown, dropped=drop_old, as_json=as_json)
 
     asyncio.run(run())
 
@@ -233,18 +235,3 @@ def _record(site: Site, integration: Integration) -> dict[str, Any]:
         **options_record(integration.options),
         "settings": dict(site.integrations.settings(integration)),
     }
-
-
-def _show_secrets(site: Site, shown: Shown, *, as_json: bool) -> None:
-    name = shown.integration.name
-    record = {"integration": name, "scep_url": site.settings.scep_url(name), **shown.addresses, **shown.secrets}
-    if as_json:
-        output.json_line(record)
-        return
-    hint = ""
-    if shown.secrets:
-        kept = shown.secrets.keys() <= site.integrations.reveal(name).keys()
-        later = f"later with `scep-server integration show {name} --reveal`"
-        new = f"`scep-server integration rotate-secret {name}` makes new ones"
-        hint = f"Shown once; {later}." if kept else f"Shown once; {new}."
-    output.panel("Put these into the MDM", record, hint)

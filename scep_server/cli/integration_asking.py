@@ -43,6 +43,7 @@ def try_out(name: Name, data: Data = None, config: Config = None, as_json: Json 
 def sync(name: Name, data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """Fetch the revocations that the service behind an integration asks for, and do them now."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
+    from scep_server.errors import Fault  # noqa: PLC0415
     from scep_server.types import RevocationOutcome  # noqa: PLC0415
 
     settings = settings_of(data, config)
@@ -52,7 +53,10 @@ def sync(name: Name, data: Data = None, config: Config = None, as_json: Json = F
             return await site.sync(name)
 
     with output.working(f"Asking the service behind {name} …"):
-        results = asyncio.run(run())
+        try:
+            results = asyncio.run(run())
+        except Fault as fault:
+            raise CommandFailed(f"{fault}; see `scep-server integration test {name}`", UNAVAILABLE) from fault
     counted = Counter(one.outcome for one in results)
     counts = {outcome.value: counted[outcome] for outcome in RevocationOutcome}
     revoked = [_serial(one) for one in results if one.outcome is RevocationOutcome.REVOKED]
@@ -67,18 +71,21 @@ def sync(name: Name, data: Data = None, config: Config = None, as_json: Json = F
 
 
 def _finding(one: Finding) -> dict[str, object]:
-    return {"step": one.step, "passed": one.passed, "text": one.text, "remedy": one.remedy or None}
+    remedy = None if one.passed else one.remedy or None
+    return {"step": one.step, "passed": one.passed, "text": one.text, "remedy": remedy}
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    """What is told comes from services, so it is escaped."""
+    """What is told comes from services, so it is escaped. One remedy for several steps is told once."""
+    told: set[str] = set()
     width = max((len(one.step) for one in findings), default=0)
     for one in findings:
         print(
             f"{'ok' if one.passed else 'FAILED':<6}  {output.printable(one.step):<{width}}  "
             f"{output.printable(one.text)}"
         )
-        if one.remedy and not one.passed:
+        if one.remedy and not one.passed and one.remedy not in told:
+            told.add(one.remedy)
             print(f"        {output.printable(one.remedy)}")
 
 

@@ -43,8 +43,9 @@ def types(
         first = False
         for called, path in addresses.items():
             print(f"  {called}: {path}")
+        first_secret = next((one for one in fields if one.secret), None)
         for one in fields:
-            print(f"  {one.name}{_marks(one)}\n      {one.text}")
+            print(f"  {one.name}{_marks(one, first_secret=one is first_secret)}\n      {one.text}")
 
 
 def _record(one: OptionField) -> dict[str, Any]:
@@ -57,12 +58,12 @@ def _record(one: OptionField) -> dict[str, Any]:
     }
 
 
-def _marks(one: OptionField) -> str:
+def _marks(one: OptionField, *, first_secret: bool) -> str:
     marks = []
     if one.required:
         marks.append("required")
     if one.secret:
-        marks.append("secret: --setting-file, --setting-env")
+        marks.append("secret: --secret-file, --secret-env" if first_secret else "secret: --setting-file, --setting-env")
     if one.default:
         marks.append(f"default {one.default}")
     return f" ({'; '.join(marks)})" if marks else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from scep_server.cli import output
-from scep_server.cli.failures import USAGE, CommandFailed, say
+from scep_server.cli.failures import USAGE, CommandFailed, say, warn
 
 if TYPE_CHECKING:
     from scep_server.assembly.forms import Facts, Form
@@ -51,6 +51,11 @@ def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) 
             raise CommandFailed("--for apple prints a profile; leave out --json", USAGE)
         _profile(facts, reveal=reveal)
         return
+    if facts.scep_url.startswith("http:"):
+        warn(
+            f"public_url is {site.settings.public_url}: an MDM and its devices need https, at a name that they "
+            "can reach; set public_url in section [server]"
+        )
     made = forms(mdm, facts)
     if as_json:
         output.json_line({"integration": name, "for": str(mdm), "forms": [_record(form) for form in made]})

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scep_server.cli.failures import say
+from scep_server.cli.failures import UNAVAILABLE, CommandFailed, say
 from scep_server.cli.options import Config, Data, Json, settings_of
 
 if TYPE_CHECKING:
     from scep_server.config import Settings
+    from scep_server.errors import CacheUnavailable
 
 
 def serve(
@@ -31,28 +32,41 @@ def serve(
 
 
 def check(data: Data = None, config: Config = None, as_json: Json = False) -> None:
-    """Check configuration, keys, database and integrations, and print the CA's fingerprints."""
+    """Check configuration, keys, database, Redis and integrations, and print the CA's fingerprints."""
     from scep_server.cli import output  # noqa: PLC0415
 
     settings = settings_of(data, config)
-    record = asyncio.run(_checked(settings))
+    record, fault = asyncio.run(_checked(settings))
     if as_json:
         output.json_line(record)
     else:
         output.fields(record)
+    if fault is not None:
+        raise CommandFailed(
+            f"{fault}; the server would start, and answer one-time challenges with 503: start that Redis, or correct "
+            "section [redis] (how it is reached, username, password_file)",
+            UNAVAILABLE,
+        )
 
 
-async def _checked(settings: Settings) -> dict[str, object]:
-    """Opens everything that serving opens, and nothing else."""
+async def _checked(settings: Settings) -> tuple[dict[str, object], CacheUnavailable | None]:
+    """Opens everything that serving opens, and nothing else. A server starts without its Redis, so that is told."""
     from scep_server.assembly.site import opened  # noqa: PLC0415
     from scep_server.ca import Fingerprints  # noqa: PLC0415
+    from scep_server.errors import CacheUnavailable  # noqa: PLC0415
+
+    fault: CacheUnavailable | None = None
 
     async with opened(settings) as site:
         certificates = site.ca.certificates
         integrations = site.integrations.list()
         site.activate()
+        try:
+            await site.ask_redis()
+        except CacheUnavailable as error:
+            fault = error
     root, issuing = Fingerprints.of(certificates.root), Fingerprints.of(certificates.issuing)
-    return {
+    record: dict[str, object] = {
         "public_url": settings.public_url,
         "integrations": [one.name for one in integrations],
         "root_sha256": root.sha256,
@@ -60,3 +74,6 @@ async def _checked(settings: Settings) -> dict[str, object]:
         "issuing_ca_sha256": issuing.sha256,
         "issuing_ca_sha1": issuing.sha1,
     }
+    if settings.redis.enabled:
+        record["redis"] = "answers" if fault is None else "does not answer"
+    return record, fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Sequence
 
@@ -60,6 +61,25 @@ async def test_a_request_of_a_deleted_integration_is_told_with_what_to_do(walk: 
     with pytest.raises(ConfigurationError, match="reject"):
         await walk.site.approve(entry_id)
     assert (await walk.site.reject(entry_id)).state is EntryState.FAILED
+
+
+async def test_what_keeps_an_integration_from_serving_is_a_finding(walk: Walk) -> None:
+    await break_integration(walk.site, "default")
+    await walk.site.ledger.put_integration(
+        dataclasses.replace(walk.site.integrations.show("default"), enabled=False, version=3), 2, ()
+    )
+    switched, settings = await walk.site.check("default")
+    assert (switched.passed, "--enable" in switched.remedy) == (False, True)
+    assert (settings.passed, "no challenge secret" in settings.text) == (False, True)
+    assert "integration set default" in settings.remedy
+
+
+async def test_ending_the_older_secret_is_on_record(walk: Walk) -> None:
+    await walk.site.integrations.rotate("default", {})
+    await walk.site.integrations.set("default", {}, drop_old=True)
+    last = [json.loads(row.body) for row in walk.site.ledger.events()][-1]
+    assert (last["kind"], last["detail"]["drop_old"]) == ("integration.changed", True)
+    assert list(walk.site.integrations.reveal("default")) == ["challenge"]
 
 
 async def test_reconciling_reads_the_ledger_off_the_event_loop(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:

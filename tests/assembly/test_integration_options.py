@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from scep_server.assembly.options import PARSERS, options_record, parse_options
+from scep_server.assembly.options import PARSERS, options_record, parse_options, refuse_options
 from scep_server.errors import ConfigurationError
 from scep_server.types import IntegrationOptions
 
@@ -41,6 +41,18 @@ def test_written_options_replace_only_themselves() -> None:
 def test_mistakes_name_the_remedy(key: str, value: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         parse_options(DEFAULT, {key: value})
+
+
+def test_what_stands_in_the_wrong_place_is_told_the_right_one() -> None:
+    settings = frozenset({"lifetime_minutes", "renewal"})
+    with pytest.raises(ConfigurationError, match="a setting of the plugin: use --setting lifetime_minutes="):
+        parse_options(DEFAULT, {"lifetime_minutes": "5"}, settings)
+    assert parse_options(DEFAULT, {"renewal": "on"}, settings).renewal
+    with pytest.raises(ConfigurationError, match="an option of the integration: use --option lifetime_days="):
+        refuse_options({"lifetime_days"}, settings)
+    refuse_options({"renewal"}, settings)
+    refuse_options({"no_such"}, settings)
+    refuse_options({"lifetime_days"}, frozenset())
 
 
 def test_record_is_json_and_stable() -> None:

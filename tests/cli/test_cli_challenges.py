@@ -12,6 +12,10 @@ import program
 import pytest
 from program import Quickstart, json_lines, succeed
 
+from challenge_plugins.dynamic.settings import MAX_LIFETIME_MINUTES
+from tests.e2e.redis_server import RedisProcess
+from tests.house.tree import ROOT
+
 CHALLENGE = re.compile(r"[0-9A-F]{32}")
 TENANT = ("--setting", "tenant=contoso.example", "--setting", "client_id=11111111-2222-3333-4444-555555555555")
 
@@ -86,6 +90,8 @@ def test_a_setting_can_be_read_from_where_nobody_sees_it(site: Quickstart, tmp_p
         ("dynamic", ("--setting", "lifetme_minutes=5"), "lifetime_minutes"),
         ("dynamic", ("--setting", "lifetime_minutes"), "KEY=VALUE"),
         ("dynamic", ("--setting", "drop_old=yes"), "rotate-secret --drop-old"),
+        ("dynamic", ("--option", "lifetime_minutes=5"), "use --setting lifetime_minutes="),
+        ("dynamic", ("--setting", "lifetime_days=5"), "use --option lifetime_days="),
         ("intune", (*TENANT, "--secret-env", "ONE", "--setting-env", "client_secret=ONE"), "given twice"),
         ("intune", (*TENANT, "--setting-env", "client_secret=NOT_SET"), "client_secret is empty"),
         ("intune", (*TENANT, "--setting-file", "client_secret=/nonexistent"), "cannot be read"),
@@ -153,8 +159,8 @@ def test_a_bound_challenge_admits_its_names_only(site: Quickstart, dynamic: dict
         (("nope",), "there is no integration"),
         (("minting", "--san", "host.example.org"), "TYPE:VALUE"),
         (("minting", "--subject", "no name"), "subject"),
-        (("minting", "--device-id", "abc"), "device id"),
-        (("minting", "--lifetime", "99999"), "lifetime"),
+        (("minting", "--device-id", "abc"), "4 to 255 characters of A-Z"),
+        (("minting", "--san", "ip:192.0.2.1", "--san", "dns:a.example"), "--option san_types=dns,email,ip,uri"),
         (("minting", "--count", "2", "--transaction-id", "t"), "one challenge"),
         (("minting", "--transaction-id", "t"), "kept_for_ec"),
     ],
@@ -169,9 +175,13 @@ def test_types_lists_each_plugin_with_its_settings() -> None:
     assert {"dynamic", "intune", "jamf", "static", "webhook"} <= set(known)
     secrets = {one["name"] for one in known["intune"]["settings"] if one["secret"]}
     assert secrets == {"client_secret", "client_certificate"}
-    assert known["dynamic"]["addresses"] == {"challenge_url": "/scep/NAME/mscep_admin/"}
+    assert known["dynamic"]["addresses"] == {
+        "challenge_url": "/scep/NAME/mscep_admin/",
+        "json_url": "/scep/NAME/challenges",
+    }
     text = succeed("integration", "types", "intune")
-    assert "client_secret (secret: --setting-file, --setting-env)" in text
+    assert "client_secret (secret: --secret-file, --secret-env)" in text
+    assert "client_certificate (secret: --setting-file, --setting-env)" in text
     assert "tenant (required)" in text
     assert "lifetime_minutes" not in text
     done = program.call("integration", "types", "nope")
@@ -239,6 +249,112 @@ def test_every_plugin_tells_what_it_works_with(
 def test_a_generated_user_name_is_a_setting_in_force(site: Quickstart, dynamic: dict[str, Any]) -> None:
     (shown,) = json_lines(succeed("integration", "show", dynamic["integration"], "--json", "--data", site.data))
     assert shown["settings"]["username"] == dynamic["username"]
+
+
+def test_the_longest_lifetime_is_the_same_everywhere(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    mint = ("challenge", "mint", dynamic["integration"], "--data", site.data, "--lifetime")
+    assert CHALLENGE.fullmatch(succeed(*mint, MAX_LIFETIME_MINUTES).strip())
+    done = program.call(*mint, MAX_LIFETIME_MINUTES + 1)
+    assert (done.returncode, done.stdout, str(MAX_LIFETIME_MINUTES) in done.stderr) == (2, "", True)
+
+
+def test_a_disabled_integration_mints_with_a_warning_and_fails_its_test(site: Quickstart) -> None:
+    succeed("integration", "add", "off", "--challenge", "dynamic", "--data", site.data)
+    first = succeed("integration", "test", "off", "--data", site.data).splitlines()[0]
+    assert first.split() == ["ok", "integration", "enabled"]
+    succeed("integration", "set", "off", "--disable", "--data", site.data)
+    minted = program.call("challenge", "mint", "off", "--data", site.data)
+    assert CHALLENGE.fullmatch(minted.stdout.strip())
+    assert "warning: off is disabled" in minted.stderr
+    tried = program.call("integration", "test", "off", "--data", site.data)
+    assert tried.returncode == 1
+    assert tried.stdout.splitlines()[0].startswith("FAILED  integration ")
+    assert "`scep-server integration set off --enable`" in tried.stdout.splitlines()[1]
+    (record,) = json_lines(program.call("integration", "test", "off", "--json", "--data", site.data).stdout)
+    assert [one["passed"] for one in record["findings"]] == [False, True, True, True]
+    assert [one["remedy"] for one in record["findings"][1:]] == [None, None, None]
+
+
+def test_a_secret_is_shown_to_whom_it_is_for(site: Quickstart) -> None:
+    def added(name: str, kind: str, *more: object) -> str:
+        return succeed("integration", "add", name, "--challenge", kind, *more, "--data", site.data)
+
+    mdm = added("panel-static", "static")
+    assert "Put these into the MDM" in mdm
+    assert "json_url" not in added("panel-dynamic", "dynamic")
+    token = added("panel-token", "dynamic", "--setting", "token=on")
+    assert f"{site.scep_url('panel-token')}/challenges" in token
+    receiver = added("panel-hook", "webhook", "--setting", "url=https://hook.example/")
+    assert ("Give this to your receiver" in receiver, "MDM" in receiver.splitlines()[0]) == (True, False)
+    assert receiver.splitlines()[-1] == "Next: scep-server integration test panel-hook"
+    entra = succeed(
+        *("integration", "add", "panel-intune", "--challenge", "intune", *TENANT, "--secret-env", "APP"),
+        *("--data", site.data),
+        APP="entra-app-secret",
+    )
+    assert ("Put these" in entra, entra.splitlines()[-1].startswith("Next: ")) == (False, True)
+    assert "Next: " not in mdm
+
+
+def test_rotating_says_when_the_old_secret_ends_and_set_ends_it(site: Quickstart) -> None:
+    succeed("integration", "add", "ends", "--challenge", "static", "--data", site.data)
+    rotated = succeed("integration", "rotate-secret", "ends", "--data", site.data)
+    assert "stays valid until the next rotation" in rotated
+    assert "`scep-server integration set ends --drop-old`" in rotated
+
+    def revealed() -> dict[str, Any]:
+        return json_lines(succeed("integration", "show", "ends", "--reveal", "--json", "--data", site.data))[0]
+
+    before = revealed()
+    assert "previous_challenge" in before
+    succeed("integration", "set", "ends", "--drop-old", "--data", site.data)
+    after = revealed()
+    assert (after["challenge"], "previous_challenge" in after) == (before["challenge"], False)
+    dropped = succeed("integration", "rotate-secret", "ends", "--drop-old", "--data", site.data)
+    assert "stays valid" not in dropped
+    assert "End the secret before" in succeed("integration", "set", "--help")
+
+
+def test_a_redis_that_is_down_is_named_with_its_section(site: Quickstart, dynamic: dict[str, Any]) -> None:
+    down = {"SCEP_SERVER_REDIS__URL": "redis://127.0.0.1:1"}
+    tried = program.call("integration", "test", dynamic["integration"], "--data", site.data, **down)
+    assert tried.returncode == 1
+    assert "section [redis]: url" in tried.stdout
+    assert "password_file" in tried.stdout
+    checked = program.call("check", "--data", site.data, "--json", **down)
+    assert checked.returncode == 5
+    assert json_lines(checked.stdout)[0]["redis"] == "does not answer"
+    assert "section [redis]" in checked.stderr
+
+
+def test_check_asks_redis_with_what_its_user_may(site: Quickstart, tmp_path: Path) -> None:
+    documented = next(
+        line for line in (ROOT / "docs/operations.md").read_text().splitlines() if line.startswith("user scep on ")
+    )
+    users = tmp_path / "users.acl"
+    users.write_text(documented.replace(">PASSWORD", ">of-redis") + "\nuser default on nopass ~* &* +@all\n")
+    password = tmp_path / "password"
+    password.write_text("of-redis")
+    password.chmod(0o600)
+    with RedisProcess("--aclfile", str(users)) as redis:
+        reached = {"SCEP_SERVER_REDIS__URL": redis.url, "SCEP_SERVER_REDIS__USERNAME": "scep"}
+        reached["SCEP_SERVER_REDIS__PASSWORD_FILE"] = str(password)
+        (record,) = json_lines(succeed("check", "--data", site.data, "--json", **reached))
+        assert record["redis"] == "answers"
+        password.write_text("another")
+        refused_by_it = program.call("check", "--data", site.data, **reached)
+    assert (refused_by_it.returncode, "password is not accepted" in refused_by_it.stderr) == (5, True)
+    assert "redis" not in json_lines(succeed("check", "--data", site.data, "--json"))[0]
+
+
+def test_an_address_that_leads_nowhere_is_told_in_our_own_words(site: Quickstart) -> None:
+    wrong = program.call("client", "ca", "--url", site.scep_url("nobody-made-it"))
+    assert "no integration of this name at that address" in wrong.stderr
+    nobody = program.call("client", "ca", "--url", "http://127.0.0.1:1/")
+    assert nobody.stderr == "error: http://127.0.0.1:1/ cannot be reached: Connection refused (127.0.0.1 port 1)\n"
+    plain = site.scep_url("default").replace("http:", "https:")
+    tls = program.call("client", "ca", "--url", plain)
+    assert (tls.returncode, "SSLContext" in tls.stderr, "--tls-ca" in tls.stderr) == (1, False, True)
 
 
 def _page(dynamic: dict[str, Any], *, expires: str) -> bool:

@@ -104,6 +104,16 @@ def test_what_does_not_fit_prints_nothing_and_says_what_does(
     assert says in done.stderr
 
 
+@pytest.mark.usefixtures("added")
+def test_an_address_without_tls_is_warned_of_where_an_mdm_needs_it(site: Quickstart) -> None:
+    for mdm, warned in (("jamf", True), ("workspace-one", True), ("apple", False)):
+        done = program.call("integration", "show", "form-dynamic", "--for", mdm, "--data", site.data)
+        assert ("warning: public_url is http://" in done.stderr) is warned
+    https = {"SCEP_SERVER_SERVER__PUBLIC_URL": "https://ca.example.org"}
+    done = program.call("integration", "show", "form-dynamic", "--for", "jamf", "--data", site.data, **https)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_mdm_that_nobody_knows_is_a_wrong_command_line(site: Quickstart) -> None:
     done = program.call("integration", "show", "default", "--for", "notes", "--data", site.data)
     assert (done.returncode, done.stdout) == (2, "")
