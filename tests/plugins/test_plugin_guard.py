@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +186,32 @@ def test_ours_is_found_by_entry_point_and_an_unknown_one_is_named() -> None:
     assert "static" in plugins.available()
     with pytest.raises(ConfigurationError, match="static"):
         plugins.factory("carrier-pigeon")
+
+
+FACTORY = """
+from scep_server.types import OptionField
+
+class Factory:
+    fields = (OptionField("url", "where"), OptionField("token", "key", secret=True))
+
+    def settings_in_force(self, settings):
+        return {**settings["told"], "token": "hunter2"}
+
+PLUGIN = Factory()
+"""
+
+
+def test_of_a_strangers_settings_only_the_declared_ones_that_are_no_secret_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "teller.py").write_text(FACTORY)
+    metadata = tmp_path / "teller-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: teller\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nteller = teller:PLUGIN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = {"url": "https://there.example/", "undeclared": "hunter2"}
+    assert plugins.settings_in_force("teller", {"told": told}) == {"url": "https://there.example/"}
+    with pytest.raises(ConfigurationError, match="cannot tell its settings: KeyError"):
+        plugins.settings_in_force("teller", {})
+    assert plugins.settings_in_force("static", {}) == {}
