@@ -24,12 +24,8 @@ _ANSWER: Final = b"answer."
 
 def sign(secrets: Sequence[bytes], timestamp: int, message_id: str, body: bytes) -> str:
     """Header value for what we send. timestamp: Unix time in seconds."""
-    return _header(secrets, timestamp, message_id, body)
-
-
-def sign_answer(secrets: Sequence[bytes], timestamp: int, message_id: str, body: bytes) -> str:
-    """Header value for a receiver's answer to the message of this id."""
-    return _header(secrets, timestamp, message_id, _ANSWER + body)
+    signed = _signed(timestamp, message_id, body)
+    return ",".join([f"t={timestamp}", *(f"v1={_mac(secret, signed)}" for secret in secrets)])
 
 
 def verifies_answer(secrets: Sequence[bytes], header: str, message_id: str, body: bytes) -> bool:
@@ -43,11 +39,6 @@ def verifies_answer(secrets: Sequence[bytes], header: str, message_id: str, body
     signed = _signed(int(read["t"]), message_id, _ANSWER + body)
     right = [_mac(secret, signed) for secret in secrets]
     return any(hmac.compare_digest(one, other) for one in offered for other in right)
-
-
-def _header(secrets: Sequence[bytes], timestamp: int, message_id: str, content: bytes) -> str:
-    signed = _signed(timestamp, message_id, content)
-    return ",".join([f"t={timestamp}", *(f"v1={_mac(secret, signed)}" for secret in secrets)])
 
 
 def _signed(timestamp: int, message_id: str, content: bytes) -> bytes:

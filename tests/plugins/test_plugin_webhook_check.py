@@ -10,11 +10,11 @@ import pytest
 
 from challenge_plugins.webhook import PLUGIN
 from challenge_plugins.webhook.self_check import ACCEPT, REACH, REJECT, TELL
-from challenge_plugins.webhook.signature import sign, sign_answer
+from challenge_plugins.webhook.signature import sign
 from scep_server.interfaces import ChecksItself
 from scep_server.types import Finding
 from tests.plugins.conftest import HouseUnderTest
-from tests.plugins.webhook_receiver import CUT, PrivateCa, Received, Reply, ScriptedReceiver, saying
+from tests.plugins.webhook_receiver import CUT, PrivateCa, Received, Reply, ScriptedReceiver, saying, sign_answer
 from tests.plugins.webhook_schema import SCHEMAS, faults
 
 SECRET = "shared-secret-0123456789-abcd"

@@ -7,8 +7,9 @@ import hmac
 
 import pytest
 
-from challenge_plugins.webhook.signature import sign, sign_answer, verifies_answer
+from challenge_plugins.webhook.signature import sign, verifies_answer
 from tests.house.tree import ROOT
+from tests.plugins.webhook_receiver import sign_answer
 
 SECRET, OLDER, STRANGER = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210", b"x" * 32
 ID, BODY = "3f1c9d0e-6c1f-4b57-9d3e-0a4f0a6b8a11", b'{"version":1,"type":"scep.ping"}'

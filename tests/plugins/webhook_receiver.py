@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,6 +53,12 @@ CUT = Reply(0)
 def saying(received: Received, decision: str = "allow", **more: Any) -> Reply:
     """A well-formed answer."""
     return Reply(body=json.dumps({"request_id": received.id, "decision": decision, **more}).encode())
+
+
+def sign_answer(secrets: Sequence[bytes], timestamp: int, message_id: str, body: bytes) -> str:
+    """Header value of a receiver that signs, written from docs/webhook.md."""
+    signed = f"{timestamp}.{message_id}.answer.".encode() + body
+    return ",".join([f"t={timestamp}", *(f"v1={hmac.digest(one, signed, 'sha256').hex()}" for one in secrets)])
 
 
 class PrivateCa:
