@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 
 from challenge_plugins.webhook import PLUGIN, plugin
-from challenge_plugins.webhook.signature import sign_answer
 from scep_server.codec.csr import parse_csr
 from scep_server.errors import OutboundFault, PluginFault, Reason, Refusal
 from scep_server.types import Attempt, MessageType, NameBinding, Source
 from tests.e2e.identities import certification_request, dns_san, ec_key, name
 from tests.plugins.conftest import HouseUnderTest
-from tests.plugins.webhook_receiver import CUT, PrivateCa, Received, Reply, ScriptedReceiver, saying
+from tests.plugins.webhook_receiver import CUT, PrivateCa, Received, Reply, ScriptedReceiver, saying, sign_answer
 from tests.plugins.webhook_schema import SCHEMAS, faults
 
 CHALLENGE = "device-secret 1234"
