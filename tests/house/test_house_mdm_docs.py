@@ -20,6 +20,7 @@ from scep_server.assembly.forms import Mdm, forms
 from scep_server.assembly.options import PARSERS
 from scep_server.cli.application import application
 from tests.assembly.form_facts import facts
+from tests.e2e.polling import until
 from tests.e2e.server import PROGRAM, ScepServer
 from tests.house.tree import ROOT
 
@@ -175,10 +176,7 @@ def _added(server: ScepServer, kind: str) -> str:
 
 
 def _until_served(server: ScepServer, name: str) -> None:
-    for _ in range(1000):
-        if _status(server, f"/scep/{name}?operation=GetCACaps") == 200:
-            return
-    pytest.fail(f"{name} is not served")
+    until(lambda: _status(server, f"/scep/{name}?operation=GetCACaps") == 200, 30, f"{name} is not served")
 
 
 def _status(server: ScepServer, path: str) -> int:
