@@ -114,6 +114,7 @@ class Worker:
         self._crls = _crl_store(self._site, self._pool)
         self._publisher = _crl_publisher(self._site, self._pool, self._crls)
         self._refusals = Refusals(self._ledger, RefusalCoalescer(utc_now), shared.sources, shared.metrics, utc_now)
+        self._road = build_road(self._site, self._refusals, self._crls)
         self._tls = _tls(settings)
         self._mark = -1
         self._complaints: list[str] = []
@@ -150,6 +151,7 @@ class Worker:
         await self._plugin_jobs.stop()
         await self._admin.stop(1.0)
         try:
+            await self._road.settle()
             await self._refusals.flush(everything=True)
         finally:
             await self._site.close()
@@ -203,7 +205,7 @@ class Worker:
     def _endpoints(self) -> Mapping[str, Endpoint]:
         shared, ca = self._shared, self._shared.ca
         scep = ScepEndpoint(
-            build_road(self._site, self._refusals, self._crls),
+            self._road,
             limits=shared.limits,
             metrics=shared.metrics,
             addresses=ClientAddress(shared.settings.server.trusted_proxies),

@@ -93,6 +93,10 @@ class Enrollment:
         single = self._registry.get(integration).options.ca_certs == "single"
         return self._single_body if single else self._chain_body
 
+    async def settle(self) -> None:
+        """Return when what goes on behind the last answers has ended; at shutdown."""
+        await asyncio.gather(*self._forgetting, return_exceptions=True)
+
     async def pki_operation(self, integration: str, message: bytes, source: Source) -> bytes:
         """One pkiMessage to its CertRep.
 
