@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import msal
-
 from challenge_plugins.intune.credential import Credential
 from challenge_plugins.intune.faults import EntraFault
 from challenge_plugins.intune.msal_http import ACQUISITION, Acquisition, MsalHttp
@@ -112,6 +110,8 @@ class Tokens:
         return token
 
     def _ask_msal(self, scope: str) -> dict[str, Any]:
+        import msal  # noqa: PLC0415 - 0.1 s and 8 MiB, for those who have an Intune connection
+
         application = self._application
         if application is None:
             application = self._application = msal.ConfidentialClientApplication(
