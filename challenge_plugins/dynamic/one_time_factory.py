@@ -6,6 +6,7 @@ Settings as stored: {"credentials": [{"generation", "way", "name", "mac" (keyed)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ _SHOWN_AS: Final = {
 }
 
 
-class OneTimeFactory:
+class OneTimeFactory(ABC):
     """Base of the factories. A subclass names its settings and makes its credentials and its plugin."""
 
     settings: Sequence[Setting]
@@ -45,13 +46,13 @@ class OneTimeFactory:
         """Which settings it takes."""
         return tuple(setting.field for setting in self.settings)
 
+    @abstractmethod
     def new_ways(self, values: Mapping[str, Any]) -> Sequence[Presented]:
         """New credentials, with new secrets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plugin(self, host: Host, values: Mapping[str, Any], credentials: Credentials) -> ChallengePlugin:
         """The live plugin."""
-        raise NotImplementedError
 
     def create(self, integration: str, options: Mapping[str, str], keys: KeyFile) -> Made:
         """Settings with new credentials. ConfigurationError for settings that cannot be."""
