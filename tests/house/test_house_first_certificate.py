@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from cryptography import x509
 
 from tests.e2e.server import ScepServer
 from tests.house.tree import ROOT
+from tests.house.typed import type_in
 
 PAGE = ROOT / "docs" / "first-certificate.md"
 BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -29,7 +28,7 @@ def typed(page: str, url: str) -> str:
     commands = [INSTALLS.sub("", block) for block in BLOCK.findall(page) if not block.startswith(NOT_TYPED)]
     waiting = next(number for number, block in enumerate(commands) if block.startswith(AFTER))
     script = "".join([*commands[:waiting], *(block for block in commands[waiting:] if "cert revoke" in block)])
-    return "set -eu\n" + script.replace("URL=http://127.0.0.1:8080/scep/default", f"URL={url}")
+    return script.replace("URL=http://127.0.0.1:8080/scep/default", f"URL={url}")
 
 
 def test_the_page_leads_to_certificates(require_program: Callable[[str, str], Path], tmp_path: Path) -> None:
@@ -39,18 +38,7 @@ def test_the_page_leads_to_certificates(require_program: Callable[[str, str], Pa
         assert server.url in script
         assert "pki --scep " in script
         (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
+        type_in(script, tmp_path)
         states = {entry["subject"]: entry["state"] for entry in server.certificates()}
     assert states == {"CN=laptop-1,O=Example": "revoked", "CN=laptop-2,O=Example,C=CH": "issued"}
     for folder in ("laptop-1", "laptop-2"):

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e import wire
 from tests.e2e.server import ScepServer, free_port
 from tests.house.tree import ROOT
+from tests.house.typed import type_in
 
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`(voucher/[\w./]+)`(?:, continued)?:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,20 +33,9 @@ def block(word: str) -> str:
 
 
 def shell(commands: str, folder: Path, **environment: str) -> str:
-    """What the commands printed. They end at the first that fails."""
-    done = subprocess.run(
-        ["bash", "-c", "set -eu\n" + commands],
-        cwd=folder,
-        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    """What the commands printed, with the server's programs on the PATH."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return type_in(commands, folder, 120, **{"PATH": path, **environment})
 
 
 @dataclass(frozen=True)

@@ -61,21 +61,27 @@ class Connection:
         return self.house.counted("intune", event)
 
 
+def registered(intune: IntuneSimulator) -> tuple[Tenant, App, dict[str, str]]:
+    """A tenant with an app of ours in it, and what an operator sets for them."""
+    tenant = intune.add_tenant(TENANT)
+    app = intune.add_app(tenant, secret=SECRET)
+    options = {
+        "tenant": TENANT,
+        "client_id": app.client_id,
+        "client_secret": SECRET,
+        "authority": intune.urls.authority,
+        "graph_url": intune.urls.graph,
+    }
+    return tenant, app, options
+
+
 @asynccontextmanager
 async def connection(make_house: Callable[..., Any], folder: Path) -> AsyncIterator[Connection]:
     """A simulator, and a house that trusts it."""
     async with IntuneSimulator() as intune:
         ca_file = folder / "simulator-ca.pem"
         ca_file.write_bytes(intune.ca_pem)
-        tenant = intune.add_tenant(TENANT)
-        app = intune.add_app(tenant, secret=SECRET)
-        options = {
-            "tenant": TENANT,
-            "client_id": app.client_id,
-            "client_secret": SECRET,
-            "authority": intune.urls.authority,
-            "graph_url": intune.urls.graph,
-        }
+        tenant, app, options = registered(intune)
         yield Connection(intune, tenant, app, make_house(ca_file=ca_file), options)
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from challenge_plugins import dynamic, intune, jamf, static, webhook
 from scep_server.testing import PluginContract, Surroundings, Trial
 from scep_server.types import MintOrder, NameBinding
+from tests.plugins.intune_connection import SECRET, registered
 from tests.plugins.webhook_receiver import PrivateCa, Received, Reply, ScriptedReceiver, saying
 from tests.simulators.intune import IntuneSimulator
 
@@ -87,10 +88,6 @@ class TestWebhook(PluginContract):
         return RIGHT
 
 
-TENANT = "contoso.onmicrosoft.com"
-SECRET = "s3cret~of-the.App"
-
-
 class TestIntune(PluginContract):
     plugin = "intune"
     factory = intune.PLUGIN
@@ -102,15 +99,7 @@ class TestIntune(PluginContract):
         async with IntuneSimulator() as simulator:
             ca_file = folder / "simulator-ca.pem"
             ca_file.write_bytes(simulator.ca_pem)
-            tenant = simulator.add_tenant(TENANT)
-            app = simulator.add_app(tenant, secret=SECRET)
-            options = {
-                "tenant": TENANT,
-                "client_id": app.client_id,
-                "client_secret": SECRET,
-                "authority": simulator.urls.authority,
-                "graph_url": simulator.urls.graph,
-            }
+            tenant, _, options = registered(simulator)
             yield Surroundings(options, ca_file, (simulator, tenant))
 
     async def right_challenge(self, trial: Trial) -> str:
