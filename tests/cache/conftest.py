@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
-
-from ledger_contract import AUDIT_KEY
-
 from scep_server.audit import AuditTrail, Unmirrored
 from scep_server.cache import RedisChallenges, RedisServer, connect
 from scep_server.config import RedisSettings
 from scep_server.keyfile import SecretKeyFile
 from scep_server.ledger import Ledger, open_ledger
+from tests.contracts.ledger_contract import AUDIT_KEY
 from tests.e2e.redis_server import RedisProcess
 
 PATIENCE_MS = 5000

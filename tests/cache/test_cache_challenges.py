@@ -8,7 +8,6 @@ import os
 from datetime import timedelta
 
 import pytest
-from ledger_contract import kinds, told
 
 from scep_server.cache import RedisChallenges
 from scep_server.cache.challenges import PIECE
@@ -17,6 +16,7 @@ from scep_server.keyfile import SecretKeyFile
 from scep_server.ledger import Ledger
 from scep_server.types import NameBinding, OpenChallenge
 from tests.cache.conftest import Hands, Store
+from tests.contracts.ledger_contract import kinds, told
 from tests.e2e.redis_server import RedisProcess
 
 BOUND = NameBinding('CN=a\0b,O="\ud800"', ("dns:a.example", "upn:b@c"), ("device 1",))

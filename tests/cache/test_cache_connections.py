@@ -14,13 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from ledger_contract import told
 
 from scep_server.cache import RedisChallenges
 from scep_server.cache.breaker import PROBE_SECONDS
 from scep_server.errors import CacheUnavailable, ConfigurationError, Fault
 from tests.cache.conftest import Connect, Hands, Store
 from tests.cache.test_cache_challenges import challenge, keys_of
+from tests.contracts.ledger_contract import told
 from tests.e2e.polling import until
 from tests.e2e.redis_link import Link
 from tests.e2e.redis_server import RedisProcess

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from ledger_contract import kinds, told
 
 from scep_server.cache import RedisChallenges
 from scep_server.cache.breaker import FAILURES, PROBE_SECONDS
@@ -19,6 +18,7 @@ from scep_server.ledger import Ledger
 from scep_server.types import OpenChallenge
 from tests.cache.conftest import Hands, Store
 from tests.cache.test_cache_challenges import challenge, keys_of
+from tests.contracts.ledger_contract import kinds, told
 from tests.e2e.redis_link import Link
 from tests.e2e.redis_server import RedisProcess
 

@@ -10,7 +10,6 @@ import signal
 from collections import Counter
 
 import pytest
-from ledger_contract import certificate, opening, told
 
 from scep_server.cache import RedisChallenges
 from scep_server.errors import Fault, Reason, Refusal
@@ -18,6 +17,7 @@ from scep_server.ledger import Ledger
 from scep_server.types import OpenChallenge, SpentChallenge
 from tests.cache.conftest import Hands, Store
 from tests.cache.test_cache_challenges import challenge, keys_of
+from tests.contracts.ledger_contract import certificate, opening, told
 from tests.e2e.redis_server import RedisProcess
 
 APPEND = ("--appendonly", "yes", "--appendfsync", "everysec")

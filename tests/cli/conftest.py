@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import program
 import pytest
+
+from tests.cli import program
 
 
 @pytest.fixture(scope="session")

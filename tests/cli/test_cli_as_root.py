@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import program
 import pytest
+
+from tests.cli import program
 
 pytestmark = pytest.mark.usefixtures("root")
 

@@ -8,11 +8,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import program
 import pytest
-from program import Quickstart, json_lines, succeed
 
 from challenge_plugins.dynamic.settings import MAX_LIFETIME_MINUTES
+from tests.cli import program
+from tests.cli.program import Quickstart, json_lines, succeed
 from tests.e2e.polling import until
 from tests.e2e.redis_server import RedisProcess
 from tests.house.tree import ROOT

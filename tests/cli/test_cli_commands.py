@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import program
 import pytest
 from cryptography import x509
-from program import Quickstart, json_lines, succeed
+
+from tests.cli import program
+from tests.cli.program import Quickstart, json_lines, succeed
 
 CERTIFICATE_FIELDS = [
     *("serial", "state", "integration", "transaction_id", "subject", "public_key_sha256"),

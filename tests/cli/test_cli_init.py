@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import program
 import pytest
-from program import json_lines, succeed
 
+from tests.cli import program
+from tests.cli.program import json_lines, succeed
 from tests.conftest import find_program
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import program
 import pytest
 from cryptography import x509
-from program import Quickstart, json_lines
 
 from scep_server.cli.output import printable
+from tests.cli import program
+from tests.cli.program import Quickstart, json_lines
 from tests.simulators.intune import RemoteSimulator
 
 SECRET = "entra-app-secret"

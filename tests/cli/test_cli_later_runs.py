@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import program
 from cryptography.hazmat.primitives.serialization import Encoding
-from program import Quickstart
 
 from scep_server.client import Folder, Outstanding
 from scep_server.client.identity import build_csr, generate_key, parse_subject, self_signed, transaction_id
 from scep_server.types import MessageType
+from tests.cli import program
+from tests.cli.program import Quickstart
 
 
 def test_a_later_run_on_every_address_keeps_the_public_url_of_the_first(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import hashlib
 import plistlib
 from typing import Any
 
-import program
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from program import Quickstart, json_lines, succeed
 
 from scep_server.assembly.forms import Mdm
 from scep_server.cli.mdm_form import Choice
+from tests.cli import program
+from tests.cli.program import Quickstart, json_lines, succeed
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import stat
 import urllib.request
 from pathlib import Path
 
-import program
-from program import Quickstart
+from tests.cli import program
+from tests.cli.program import Quickstart
 
 KEYS = [
     *("scep_url", "challenge", "integration", "root_sha256", "root_sha1"),

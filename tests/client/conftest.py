@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import rsa
-from scep_peer import Hierarchy, Peer
+
+from tests.client.scep_peer import Hierarchy, Peer
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from scep_peer import CHALLENGE, Hierarchy, Peer, name, other_nonce, other_transaction, spki
 
 from scep_server.client import (
     Algorithms,
@@ -26,6 +25,7 @@ from scep_server.client.authority import sha1, sha256
 from scep_server.client.identity import PrivateKey, Signer, build_csr, self_signed, transaction_id
 from scep_server.errors import ConfigurationError
 from scep_server.types import Cipher, Digest, FailInfo, KeyTransport, MessageType
+from tests.client.scep_peer import CHALLENGE, Hierarchy, Peer, name, other_nonce, other_transaction, spki
 
 Outcome = Issued | Pending | Refused
 

@@ -10,12 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from scep_peer import Hierarchy, certificate, name
 
 from scep_server.client import Folder, Outstanding
 from scep_server.client.folder import load_signer
 from scep_server.client.identity import build_csr, parse_san, parse_subject, self_signed
 from scep_server.errors import ConfigurationError
+from tests.client.scep_peer import Hierarchy, certificate, name
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 

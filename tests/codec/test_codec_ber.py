@@ -10,17 +10,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import scep_messages as make
 from asn1crypto import cms as second
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import load_der_x509_certificate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scep_messages import element
 
 from scep_server.codec import ber
 from scep_server.codec.messages import open_request, parse_request
 from scep_server.errors import Malformed, TooLarge
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import element
 
 # --- guard ------------------------------------------------------------------------------------------------------------
 

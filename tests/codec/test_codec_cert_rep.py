@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import scep_messages as make
 from asn1crypto import cms as second
 from cryptography.hazmat.primitives.asymmetric import padding
-from scep_messages import (
-    attribute,
-    element,
-    parse,
-    printable,
-    scep_attributes,
-)
 
 from scep_server.codec.certificate import recipient_ids
 from scep_server.codec.messages import (
@@ -30,6 +22,14 @@ from scep_server.types import (
     PkiStatus,
     ReplyEncryption,
     SealedRequest,
+)
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import (
+    attribute,
+    element,
+    parse,
+    printable,
+    scep_attributes,
 )
 
 

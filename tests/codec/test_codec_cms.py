@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import scep_messages as make
 from asn1crypto import cms as second
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
-from scep_messages import attribute, element, printable
 
 from scep_server.codec.cms import degenerate, finish, read_degenerate, unsigned
 from scep_server.codec.messages import build_failure, finish_reply
 from scep_server.errors import Malformed, Refusal
 from scep_server.types import Digest, FailInfo, ReplyTo
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import attribute, element, printable
 
 
 def test_degenerate_keeps_bytes_and_order_and_has_no_content() -> None:

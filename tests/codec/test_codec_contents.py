@@ -6,15 +6,8 @@ import dataclasses
 import os
 
 import pytest
-import scep_messages as make
 from asn1crypto import csr as second_csr
 from cryptography.exceptions import InvalidSignature
-from scep_messages import (
-    CONTENT_KEY,
-    element,
-    parse,
-    scep_attributes,
-)
 
 from scep_server.codec import messages
 from scep_server.codec.csr import parse_csr
@@ -23,6 +16,13 @@ from scep_server.codec.messages import (
 )
 from scep_server.codec.requests import issuer_and_serial
 from scep_server.errors import Malformed, Reason, Refusal
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import (
+    CONTENT_KEY,
+    element,
+    parse,
+    scep_attributes,
+)
 
 
 def _bad_signature_csr() -> bytes:

@@ -8,23 +8,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-import scep_messages as make
 from asn1crypto import x509 as second_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scep_messages import (
-    CONTENT_KEY,
-    LEGACY,
-    attribute,
-    element,
-    parse,
-    printable,
-    refused,
-    scep_attributes,
-    unwrap,
-)
 
 from scep_server.codec.algorithms import TRANSPORT_PADDINGS
 from scep_server.codec.asn1 import OID, encode
@@ -43,6 +31,18 @@ from scep_server.types import (
     KeyTransport,
     MessageType,
     ReplyEncryption,
+)
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import (
+    CONTENT_KEY,
+    LEGACY,
+    attribute,
+    element,
+    parse,
+    printable,
+    refused,
+    scep_attributes,
+    unwrap,
 )
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import scep_messages as make
-from scep_messages import element
 
 from scep_server.codec.asn1 import OID, encode
 from scep_server.codec.certificate import recipient_ids
@@ -26,6 +24,8 @@ from scep_server.types import (
     ReplyEncryption,
     SealedRequest,
 )
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import element
 
 SECRET = b"correct horse battery staple"
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import scep_messages as make
 from asn1crypto import x509 as second_x509
 from cryptography.hazmat.primitives.asymmetric import padding
-from scep_messages import (
+
+from scep_server.codec.asn1 import OID, encode
+from scep_server.errors import Reason
+from scep_server.types import (
+    Cipher,
+    Digest,
+    MessageType,
+)
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import (
     ALLOWED,
     CONTENT_KEY,
     LEGACY,
@@ -18,14 +26,6 @@ from scep_messages import (
     printable,
     refused,
     scep_attributes,
-)
-
-from scep_server.codec.asn1 import OID, encode
-from scep_server.errors import Reason
-from scep_server.types import (
-    Cipher,
-    Digest,
-    MessageType,
 )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import scep_messages as make
-from scep_messages import attribute, element, printable
 
 from scep_server.codec.certificate import recipient_ids
 from scep_server.codec.cms import degenerate
@@ -14,6 +12,8 @@ from scep_server.codec.replies import Reply, open_reply, parse_ca_certs, parse_r
 from scep_server.codec.requests import build_request
 from scep_server.errors import Malformed, Reason, Refusal
 from scep_server.types import Cipher, Digest, FailInfo, KeyTransport, MessageType, PkiStatus, ReplyTo
+from tests.codec import scep_messages as make
+from tests.codec.scep_messages import attribute, element, printable
 
 PKI_STATUS = "2.16.840.1.113733.1.9.3"
 FAIL_INFO = "2.16.840.1.113733.1.9.4"

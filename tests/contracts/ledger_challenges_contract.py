@@ -8,11 +8,11 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ledger_contract import OpenLedger, certificate, issue, kinds, opening, prepared, told
 
 from scep_server.errors import ChallengesFull, Fault, Reason, Refusal
 from scep_server.ledger import Ledger
 from scep_server.types import EntryState, MessageType, NameBinding, OpenChallenge, Opening, SpentChallenge
+from tests.contracts.ledger_contract import OpenLedger, certificate, issue, kinds, opening, prepared, told
 
 BOUND = NameBinding('CN=a\0b,O="\ud800"', ("dns:a.example", "upn:b@c"), ("device 1",))
 

@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from ledger_contract import ISSUER, NOW, OpenLedger, certificate, kinds, opening, prepared, told
 
 from scep_server.errors import Fault
 from scep_server.ledger import Ledger
 from scep_server.types import Certificate, Entry, Notice, NoticeKind, Prepared
+from tests.contracts.ledger_contract import ISSUER, NOW, OpenLedger, certificate, kinds, opening, prepared, told
 
 
 def notice(**changes: object) -> Notice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import fuzz
+from tests.fuzz.harness import fuzz
 
 if __name__ == "__main__":
     fuzz("csr", "subject", "alternative_names", "recipient_ids")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 
 def fuzz(*parsers: str) -> None:
     """Feed every input to each of these parsers until libFuzzer's own arguments say stop."""
     import atheris
 
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     with atheris.instrument_imports(include=["scep_server", "asn1crypto"]):
         from tests.fuzz.parsers import run
 

@@ -23,7 +23,9 @@ def main() -> int:
         print(f"== {target.name}, {seconds} s", flush=True)
         with tempfile.TemporaryDirectory() as grown:
             options = [f"-max_total_time={seconds}", "-max_len=65536", "-timeout=5", f"-artifact_prefix={findings}/"]
-            ended = subprocess.run([sys.executable, str(target), *options, grown, str(CORPUS)], check=False)
+            ended = subprocess.run(
+                [sys.executable, "-m", f"tests.fuzz.{target.stem}", *options, grown, str(CORPUS)], check=False
+            )
         if ended.returncode:
             print(f"findings are in {findings}", file=sys.stderr)
             return 1

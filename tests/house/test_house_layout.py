@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from tests.house.tree import ROOT, files
 
 TOP_LEVEL = {
@@ -43,3 +46,9 @@ def test_every_package_says_what_it_takes_and_gives() -> None:
         if path.name == "__init__.py" and path.parent.parent.name == "scep_server" and '"""' not in path.read_text()
     ]
     assert silent == []
+
+
+def test_no_folder_of_tests_offers_its_modules_by_bare_names() -> None:
+    """A helper called requests.py would stand before the library of that name, in the program under test too."""
+    entries = [Path(entry).resolve() for entry in sys.path]
+    assert [entry for entry in entries if entry.is_relative_to(ROOT / "tests")] == []

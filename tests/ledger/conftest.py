@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
-
-from ledger_contract import AUDIT_KEY, OpenLedger
-
 from scep_server.audit import AuditTrail, EventLog
 from scep_server.ledger import Ledger, open_ledger
+from tests.contracts.ledger_contract import AUDIT_KEY, OpenLedger
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
-
-from ledger_contract import AUDIT_KEY, NOW, issue, opening, told
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scep_server.audit import AuditTrail, EventLog
 from scep_server.errors import ChallengesFull, Refusal
 from scep_server.ledger import Ledger, open_ledger
 from scep_server.types import OpenChallenge, Opening
+from tests.contracts.ledger_contract import AUDIT_KEY, NOW, issue, opening, told
 
 
 async def attempt(ledger: Ledger, mode: str, number: int) -> bool:

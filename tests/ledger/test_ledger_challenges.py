@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ledger_challenges_contract as challenges
-import ledger_notices_contract as notices
+from tests.contracts import ledger_challenges_contract as challenges
+from tests.contracts import ledger_notices_contract as notices
 
 
 class TestOpenChallenges(challenges.OpenChallenges):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ledger_contract as contract
+from tests.contracts import ledger_contract as contract
 
 
 class TestTwoCommits(contract.TwoCommits):

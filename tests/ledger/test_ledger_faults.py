@@ -13,7 +13,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from cryptography.x509 import ReasonFlags
-from ledger_contract import (
+
+from scep_server.audit import verify
+from scep_server.errors import LedgerUnavailable
+from scep_server.ledger import Ledger, writer
+from scep_server.ledger.jobs import Job
+from scep_server.types import EntryState, Opening
+from tests.contracts.ledger_contract import (
     AUDIT_KEY,
     ISSUER,
     NOW,
@@ -26,12 +32,6 @@ from ledger_contract import (
     sequence,
     told,
 )
-
-from scep_server.audit import verify
-from scep_server.errors import LedgerUnavailable
-from scep_server.ledger import Ledger, writer
-from scep_server.ledger.jobs import Job
-from scep_server.types import EntryState, Opening
 
 
 def run_sql(url: str, *statements: str) -> None:

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from ledger_contract import AUDIT_KEY, OpenLedger, certificate, issue, kinds, opening, told
 
 from scep_server.audit import verify
 from scep_server.errors import LedgerUnavailable
 from scep_server.ledger import Ledger
 from scep_server.types import EntryState
 from tests.conftest import cannot
+from tests.contracts.ledger_contract import AUDIT_KEY, OpenLedger, certificate, issue, kinds, opening, told
 
 ONLY_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)

@@ -15,7 +15,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from ledger_contract import AUDIT_KEY, NOW, OpenLedger, issue
 from sqlalchemy import create_engine, inspect, text
 
 from scep_server.audit import AuditTrail, EventLog, verify
@@ -27,6 +26,7 @@ from scep_server.ledger.migrate import alembic_config
 from scep_server.ledger.rows import integration_of
 from scep_server.ledger.schema import SCHEMA_VERSION, metadata
 from scep_server.types import SpentChallenge
+from tests.contracts.ledger_contract import AUDIT_KEY, NOW, OpenLedger, issue
 from tests.ledger.conftest import postgresql_url
 from tests.ledger.test_ledger_faults import run_sql
 

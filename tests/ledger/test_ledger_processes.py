@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ledger_contract import AUDIT_KEY, OpenLedger
 from sqlalchemy import create_engine, text
 
 from scep_server.audit import verify
 from scep_server.types import OpenChallenge
+from tests.contracts.ledger_contract import AUDIT_KEY, OpenLedger
 
 SCRIPT = Path(__file__).with_name("ledger_process.py")
 
