@@ -14,7 +14,7 @@ from datetime import datetime
 from scep_server.codec import open_request, parse_request, unwrap_password
 from scep_server.enrollment.authorization import renewed_entry
 from scep_server.enrollment.registry import ActiveIntegration
-from scep_server.enrollment.retransmission import resumes
+from scep_server.enrollment.retransmission import is_live, resumes
 from scep_server.errors import Fault, Malformed, Reason, Refusal
 from scep_server.interfaces import CertificateAuthority, Issuances, RaKey
 from scep_server.policy.bindings import canonical_name
@@ -107,10 +107,19 @@ class Reader:
             if envelope is None:
                 raise Refusal(Reason.STRUCTURE, "message has no envelope")
             if isinstance(envelope.recipient, PasswordWrappedKey):
-                return Locked(sealed, password_hint(sealed))
+                return Locked(sealed, password_hint(sealed, self._reference(active, sealed)))
             key = self._ra.unwrap(envelope.recipient)
             content = open_request(sealed, key, allow_sha1=active.options.allow_sha1)
             return self._understood(active, sealed, content, None)
+
+    def _reference(self, active: ActiveIntegration, sealed: SealedRequest) -> str:
+        """Blocking read. What the plugin recalls the challenge by that this key used under this transaction id: whoever
+        asks again for a lost reply encrypts under it, and once it is spent nothing else finds it.
+        """
+        entry = self._ledger.find(active.name, sealed.reply_to.transaction_id)
+        if entry is None or entry.signer_key != sealed.signer.key_hash or not is_live(entry, self._clock()):
+            return ""
+        return entry.reference
 
     def unlock(self, active: ActiveIntegration, locked: Locked, passwords: Sequence[bytes]) -> Application | Query:
         """Blocking. The same for a locked request, by the first two of these passwords (R50)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from scep_server.codec.capabilities import ca_certs
@@ -30,6 +31,7 @@ from scep_server.types import (
     Grant,
     IssueOrder,
     MessageType,
+    PasswordHint,
     Prepared,
     ReplyEncryption,
     ReplyTo,
@@ -127,11 +129,17 @@ class Enrollment:
 
     async def _unlocked(self, active: ActiveIntegration, locked: Locked) -> Application | Query:
         try:
-            passwords = await active.judge().reveal(locked.hint)
+            passwords = await self._candidates(active, locked.hint)
         except Refusal as refusal:
             refusal.reply_to = refusal.reply_to or locked.sealed.reply_to
             raise
         return await self._run(lambda: self._reader.unlock(active, locked, passwords))
+
+    async def _candidates(self, active: ActiveIntegration, hint: PasswordHint) -> Sequence[bytes]:
+        """What the client spent before and may be repeating, then what it may be using now."""
+        recalled = await active.judge().reveal(hint) if hint.reference else ()
+        current = await active.judge().reveal(replace(hint, reference=""))
+        return tuple(dict.fromkeys((*recalled, *current)))
 
     async def _refuse(self, integration: str, source: Source, refusal: Refusal) -> bytes:
         await self._refusals.refuse(integration, source, refusal)

@@ -1,0 +1,65 @@
+"""What a device gets that asks again with the one-time challenge it spent itself (RFC 8894 section 5.2)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from scep_server.codec.envelope import password_recipient
+from scep_server.types import Cipher, EntryState, MintOrder
+from tests.e2e.crafted import attributes_of, envelope, message
+from tests.e2e.identities import Device, certification_request, ec_key
+from tests.e2e.replies import Reply
+from tests.enrollment.conftest import HERE, Walk
+
+
+async def serve(walk: Walk, **options: str) -> None:
+    """Serve `once`, which keeps what it mints for clients whose key cannot decrypt."""
+    await walk.site.integrations.add("once", "dynamic", options, {"kept_for_ec": "on"})
+    walk.site.activate()
+
+
+async def mint(walk: Walk, transaction_id: str | None = None) -> str:
+    (minted,) = await walk.site.mint("once", [MintOrder(transaction_id=transaction_id)])
+    return minted.challenge
+
+
+async def send(walk: Walk, body: bytes) -> Reply:
+    return await walk.send(body, HERE, "once")
+
+
+def under_challenge(device: Device, transaction_id: str, challenge: str) -> bytes:
+    """A PKCSReq that only those can read who know its challenge (RFC 8894 section 3.1)."""
+    content_key = os.urandom(16)
+    recipient = password_recipient(content_key, challenge.encode(), Cipher.AES128_CBC, os.urandom)
+    csr = certification_request(device.key, device.subject, challenge=challenge)
+    return message(device, envelope(csr, [recipient], content_key, version=3), attributes_of("19", transaction_id))
+
+
+@pytest.mark.parametrize(("approval", "status"), [("auto", "SUCCESS"), ("manual", "PENDING")])
+async def test_an_ec_device_is_answered_again_after_its_challenge_was_spent(
+    walk: Walk, approval: str, status: str
+) -> None:
+    await serve(walk, approval=approval)
+    device, challenge = Device.named("ec", ec_key(1)), await mint(walk, "t-1")
+    for _ in range(3):
+        assert (await send(walk, under_challenge(device, "t-1", challenge))).status == status
+    assert len(list(walk.site.ledger.entries())) == 1
+
+
+async def test_an_ec_device_may_use_a_new_challenge_under_the_same_transaction_id(walk: Walk) -> None:
+    await serve(walk)
+    device = Device.named("ec", ec_key(1))
+    for _ in range(2):
+        challenge = await mint(walk, "t-1")
+        assert (await send(walk, under_challenge(device, "t-1", challenge))).status == "SUCCESS"
+    assert [entry.state for entry in walk.site.ledger.entries()] == [EntryState.ISSUED] * 2
+
+
+async def test_a_spent_challenge_is_recalled_for_the_key_that_spent_it_only(walk: Walk) -> None:
+    await serve(walk)
+    challenge = await mint(walk, "t-1")
+    assert (await send(walk, under_challenge(Device.named("ec", ec_key(1)), "t-1", challenge))).status == "SUCCESS"
+    assert (await send(walk, under_challenge(Device.named("ec", ec_key(2)), "t-1", challenge))).fail_info == 2
+    assert len(list(walk.site.ledger.entries())) == 1
