@@ -7,7 +7,7 @@ certificate; only then may anybody see it. Every step can be resumed by the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -132,9 +132,14 @@ class Issuing:
         for _ in range(MAX_SERIAL_COLLISIONS):
             opening = self._opening(candidate, authorization, order, None if pending else prepared, replaces)
             try:
-                return await self._ledger.open(opening, (_opened_event(opening, order),))
+                opened = await self._ledger.open(opening, (_opened_event(opening, order),))
             except SerialCollision:
                 prepared = await self._run(lambda: self._authority.prepare(order))
+                continue
+            if not _goes_by_another_id(opened, opening):
+                return opened
+            waiting = replace(opening, prepared=None)
+            return await self._ledger.follow(opened.entry.id, waiting, (_opened_event(waiting, order),))
         raise Fault("no free serial number after several tries: the random source is broken")
 
     async def finish(
@@ -268,6 +273,12 @@ class Issuing:
             replaces=replaces,
             uses=authorization.grant.uses,
         )
+
+
+def _goes_by_another_id(opened: Opened, opening: Opening) -> bool:
+    """True: a request that waits was sent again under a new transaction id, and will be polled for by that."""
+    waits = opened.existing and opened.entry.state is EntryState.PENDING
+    return waits and opened.entry.transaction_id != opening.transaction_id
 
 
 def recorded_certificate(entry: Entry) -> Certificate:

@@ -54,6 +54,13 @@ class Issuances(Protocol):
         """
         ...
 
+    async def follow(self, entry_id: int, opening: Opening, events: Sequence[Event]) -> Opened:
+        """A pending entry that open() gave back for the same request under another transaction id goes by that id from
+        now on, since polls will name it (RFC 8894 section 5.2, figure 10). `existing` is that entry; the transaction's
+        own, where it has a live one; the entry as it is, where it is no longer pending.
+        """
+        ...
+
     async def approve(
         self, entry_id: int, prepared: Prepared, events: Sequence[Event], pickup_until: datetime | None = None
     ) -> Intent | None:

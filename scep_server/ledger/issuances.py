@@ -78,6 +78,14 @@ class IssuancesPart:
         self._opened[entry.id] = entry
         return OpenedEntry(_intent(entry.id, opening.prepared), entry, existing=False)
 
+    async def follow(self, entry_id: int, opening: Opening, events: Sequence[Event]) -> OpenedEntry:
+        """A pending entry goes by the opening's transaction id from now on. That transaction's own live entry, where it
+        has one; the entry as it is, where it is no longer pending. LedgerUnavailable.
+        """
+        parameters = opening_parameters(opening)
+        entry = await self._writer.run(lambda session: _follow(session, entry_id, opening, parameters), events)
+        return OpenedEntry(None, entry, existing=True)
+
     async def approve(
         self, entry_id: int, prepared: Prepared, events: Sequence[Event], pickup_until: datetime | None = None
     ) -> Intent | None:
@@ -212,6 +220,19 @@ def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tu
     if holder is not None:
         return Done((holder, True), holder.id, wrote=False, undo=True)
     return Done((opened_entry(entry_id, opening, parameters), False), entry_id)
+
+
+def _follow(session: Session, entry_id: int, opening: Opening, parameters: Parameters) -> Done[Entry]:
+    found = session.one(session.sql.newest_entry_for_update, parameters)
+    if found is not None:
+        current = entry_of(found)
+        if current.id == entry_id or _stands(current, opening):
+            return Done(current, current.id, wrote=False)
+        session.change(session.sql.retire_entry, {"entry_id": current.id})
+    row = session.one(session.sql.move_pending, {**parameters, "entry_id": entry_id})
+    if row is None:
+        return Done(_entry(session, entry_id), entry_id, wrote=False, undo=True)
+    return Done(entry_of(row), entry_id)
 
 
 def _stands(current: Entry, opening: Opening) -> bool:

@@ -53,6 +53,7 @@ class Statements(NamedTuple):
     last_slot: Statement
     slot_holder: Statement
     use_up: Statement
+    move_pending: Statement
     approve: Statement
     sign: Statement
     sign_intended: Statement
@@ -166,6 +167,10 @@ def _entry_writes(dialect: Dialect) -> dict[str, ClauseElement]:
         # SQLite tells the new id anyway, and RETURNING would cost it a quarter of the INSERT.
         "open_entry": open_entry if dialect.name == "sqlite" else open_entry.returning(entry.c.id),
         "retire_entry": update(entry).where(this).values(newest=literal_column("0")),
+        "move_pending": update(entry)
+        .where(this, text("state = 'pending'"))
+        .values(values_of(entry, "transaction_id"))
+        .returning(*ENTRY_COLUMNS),
         "approve": update(entry)
         .where(this, text("state = 'pending'"))
         .values(

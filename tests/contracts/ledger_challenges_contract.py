@@ -11,8 +11,8 @@ import pytest
 
 from scep_server.errors import ChallengesFull, Fault, Reason, Refusal
 from scep_server.ledger import Ledger
-from scep_server.types import EntryState, MessageType, NameBinding, OpenChallenge, Opening, SpentChallenge
-from tests.contracts.ledger_contract import OpenLedger, certificate, issue, kinds, opening, prepared, told
+from scep_server.types import Entry, EntryState, MessageType, NameBinding, OpenChallenge, Opening, SpentChallenge
+from tests.contracts.ledger_contract import NOW, OpenLedger, certificate, issue, kinds, opening, prepared, told
 
 BOUND = NameBinding('CN=a\0b,O="\ud800"', ("dns:a.example", "upn:b@c"), ("device 1",))
 
@@ -262,3 +262,52 @@ class LostReply:
         assert intent.take() == order.prepared.tbs
         signed = await ledger.sign(again.entry.id, certificate(order.prepared), True, ())
         assert signed.state is EntryState.ISSUED
+
+
+class Following:
+    """A request that waits is sent again under a new transaction id, and is polled for by that one."""
+
+    async def _waiting(self, ledger: Ledger, mac: bytes, transaction_id: str = "t1") -> Entry:
+        order = opening(transaction_id, consumes=(mac,), prepared=None)
+        return (await ledger.open(order, told("request.pending"))).entry
+
+    async def test_it_goes_by_the_new_id(self, ledger: Ledger) -> None:
+        mac = os.urandom(32)
+        entry = await self._waiting(ledger, mac)
+        again = opening("t2", consumes=(mac,), prepared=None)
+        assert (await ledger.open(again, told("request.pending"))).entry == entry
+        followed = await ledger.follow(entry.id, again, told("request.pending"))
+        moved = dataclasses.replace(entry, transaction_id="t2")
+        assert (followed.existing, followed.intent, followed.entry) == (True, None, moved)
+        assert (ledger.find("jamf", "t1"), ledger.find("jamf", "t2")) == (None, moved)
+        assert await ledger.follow(entry.id, again, told("request.pending")) == followed
+        assert kinds(ledger) == ["request.pending"] * 2
+        stored = ledger.entry(entry.id)
+        assert stored is not None
+        assert stored.request == b"csr"
+        assert await ledger.approve(entry.id, prepared(), ()) is not None
+
+    async def test_one_that_is_over_makes_room(self, ledger: Ledger) -> None:
+        mac = os.urandom(32)
+        entry = await self._waiting(ledger, mac)
+        over = await issue(ledger, transaction_id="t2", pickup_until=NOW)
+        followed = await ledger.follow(entry.id, opening("t2", consumes=(mac,), prepared=None), ())
+        assert (followed.entry.id, ledger.find("jamf", "t2")) == (entry.id, followed.entry)
+        assert ledger.entry(over.id) is not None
+
+    async def test_a_live_one_stands(self, ledger: Ledger) -> None:
+        mac = os.urandom(32)
+        entry, live = await self._waiting(ledger, mac), await issue(ledger, transaction_id="t2")
+        followed = await ledger.follow(entry.id, opening("t2", consumes=(mac,), prepared=None), told("request.pending"))
+        assert (followed.existing, followed.entry) == (True, live)
+        assert (ledger.find("jamf", "t1"), len(kinds(ledger))) == (entry, 3)
+
+    async def test_what_was_decided_meanwhile_stays_where_it_is(self, ledger: Ledger) -> None:
+        mac = os.urandom(32)
+        entry = await self._waiting(ledger, mac)
+        over = await issue(ledger, transaction_id="t2", pickup_until=NOW)
+        assert await ledger.approve(entry.id, prepared(), ()) is not None
+        followed = await ledger.follow(entry.id, opening("t2", consumes=(mac,), prepared=None), told("request.pending"))
+        assert (followed.entry.id, followed.entry.state) == (entry.id, EntryState.INTENDED)
+        assert (followed.entry.transaction_id, ledger.find("jamf", "t2")) == ("t1", over)
+        assert len(kinds(ledger)) == 3

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import uuid
 
 import pytest
 
 from scep_server.codec.envelope import password_recipient
 from scep_server.types import Cipher, EntryState, MintOrder
 from tests.e2e.crafted import attributes_of, envelope, message
-from tests.e2e.identities import Device, certification_request, ec_key
+from tests.e2e.identities import Device, certification_request, ec_key, rsa_key
 from tests.e2e.replies import Reply
 from tests.enrollment.conftest import HERE, Walk
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device.named(f"device-{uuid.uuid4()}", rsa_key(1))
 
 
 async def serve(walk: Walk, **options: str) -> None:
@@ -27,6 +33,47 @@ async def mint(walk: Walk, transaction_id: str | None = None) -> str:
 
 async def send(walk: Walk, body: bytes) -> Reply:
     return await walk.send(body, HERE, "once")
+
+
+def poll(device: Device, transaction_id: str) -> bytes:
+    return message(device, None, attributes_of("20", transaction_id))
+
+
+async def test_a_pending_request_is_polled_for_under_its_new_transaction_id(walk: Walk, device: Device) -> None:
+    """Figure 10: after an outage the client begins anew, which it SHOULD, and polls by the id that it now has."""
+    await serve(walk, approval="manual")
+    challenge = await mint(walk)
+    for transaction_id in ("t-1", "t-2"):
+        assert (await send(walk, walk.request(device, transaction_id, challenge))).status == "PENDING"
+    assert (await send(walk, poll(device, "t-2"))).status == "PENDING"
+    (pending,) = walk.site.ledger.entries()
+    issued = await walk.site.approve(pending.id)
+    assert (await send(walk, poll(device, "t-2"))).certificate(device).serial_number == issued.serial
+    assert (await send(walk, poll(device, "t-1"))).fail_info == 4
+    told = [row.body for row in walk.site.ledger.events() if '"request.pending"' in row.body]
+    assert ["t-1" in body for body in told] == [True, False]
+    assert ["t-2" in body for body in told] == [False, True]
+
+
+async def test_a_pending_request_does_not_take_the_transaction_of_another(walk: Walk, device: Device) -> None:
+    await serve(walk, approval="manual")
+    other = Device.named("other", rsa_key(2))
+    challenge = await mint(walk)
+    assert (await send(walk, walk.request(device, "t-1", challenge))).status == "PENDING"
+    assert (await send(walk, walk.request(other, "t-2", await mint(walk)))).status == "PENDING"
+    assert (await send(walk, walk.request(device, "t-2", challenge))).fail_info == 2
+    assert (await send(walk, poll(device, "t-1"))).status == "PENDING"
+    assert (await send(walk, poll(other, "t-2"))).status == "PENDING"
+
+
+async def test_a_device_that_is_no_longer_pending_gets_its_certificate_at_once(walk: Walk, device: Device) -> None:
+    await serve(walk, approval="manual")
+    challenge = await mint(walk)
+    assert (await send(walk, walk.request(device, "t-1", challenge))).status == "PENDING"
+    (pending,) = walk.site.ledger.entries()
+    issued = await walk.site.approve(pending.id)
+    again = await send(walk, walk.request(device, "t-2", challenge))
+    assert again.certificate(device).serial_number == issued.serial
 
 
 def under_challenge(device: Device, transaction_id: str, challenge: str) -> bytes:

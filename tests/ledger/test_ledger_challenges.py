@@ -18,6 +18,10 @@ class TestLostReply(challenges.LostReply):
     pass
 
 
+class TestFollowing(challenges.Following):
+    pass
+
+
 class TestOutbox(notices.Outbox):
     pass
 

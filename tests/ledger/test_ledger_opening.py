@@ -241,7 +241,7 @@ def test_hot_statements_never_scan(open_it: OpenLedger, tmp_path: Path) -> None:
     """A million certificates must not slow what an enrolment runs: every table by an index."""
     sql = open_it()._reader.read(lambda session: session.sql)
     entries = [sql.newest_entry, sql.entry, sql.entry_by_serial, sql.entries_by_serial, sql.unfinished]
-    others = [sql.unfinished_page, sql.sign, sql.revoke, sql.revoked, sql.mark, sql.newest_crl]
+    others = [sql.unfinished_page, sql.move_pending, sql.sign, sql.revoke, sql.revoked, sql.mark, sql.newest_crl]
     spending = [sql.spend, sql.last_slot, sql.slot_holder, sql.use_up, sql.add_lookup]
     challenges = [sql.challenge, sql.spender, sql.sealed_challenges, sql.unspent, sql.note_expired, sql.forget_expired]
     outbox = [sql.due_notices, sql.drop_notice, sql.delay_notice, sql.take_lease, sql.end_lease]
