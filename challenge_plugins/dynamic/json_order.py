@@ -31,14 +31,11 @@ def read_orders(asked: Mapping[str, Any]) -> tuple[MintOrder, ...]:
     unknown = set(asked) - set(MEMBERS)
     if unknown:
         raise ConfigurationError(f"{len(unknown)} unknown member(s); there are: {', '.join(MEMBERS)}")
-    if "device_id" in asked and "device_ids" in asked:
-        raise ConfigurationError("give device_id or device_ids, not both")
-    device_ids = asked.get("device_ids", [asked["device_id"]] if "device_id" in asked else [])
     minutes = _number(asked, "lifetime_minutes", None)
     binding = NameBinding(
         subject=_text(asked, "subject"),
         sans=_texts("sans", asked["sans"]) if "sans" in asked else None,
-        device_ids=_texts("device_ids", device_ids),
+        device_ids=_device_ids(asked),
     )
     order = MintOrder(
         binding=binding,
@@ -49,6 +46,8 @@ def read_orders(asked: Mapping[str, Any]) -> tuple[MintOrder, ...]:
     count = _number(asked, "count", 1) or 0
     if not 1 <= count <= MAX_ORDERS:
         raise ConfigurationError(f"count must be 1 to {MAX_ORDERS}")
+    if order.transaction_id is not None and count > 1:
+        raise ConfigurationError("transaction_id is for one challenge; leave out count")
     return (order,) * count
 
 
@@ -60,6 +59,19 @@ def minted_record(minted: Sequence[Minted], scep_url: str) -> dict[str, Any]:
         ],
         "scep_url": scep_url,
     }
+
+
+def _device_ids(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """None named binds to none; a list that names none is somebody's mistake, and must not do the same (N16)."""
+    one = _text(asked, "device_id")
+    if "device_ids" not in asked:
+        return () if one is None else (one,)
+    if one is not None:
+        raise ConfigurationError("give device_id or device_ids, not both")
+    several = _texts("device_ids", asked["device_ids"])
+    if not several:
+        raise ConfigurationError("device_ids names no device; leave it out for a challenge that any device may use")
+    return several
 
 
 def _number(asked: Mapping[str, Any], name: str, default: int | None) -> int | None:

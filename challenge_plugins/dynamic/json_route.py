@@ -21,7 +21,9 @@ JSON: Final = "application/json"
 
 
 class ChallengeOrders:
-    """Answers one integration's route; every answer is JSON, a refusal {"error": text}."""
+    """Answers one integration's route. What it decides is said in JSON, a no as {"error": text}; too many attempts and
+    faults pass, and are a status, Retry-After and a line of text like everywhere (web.errors).
+    """
 
     def __init__(
         self, host: Host, credentials: Credentials, rules: MintRules, mint: Mint, ways: Collection[Way]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from challenge_plugins.dynamic.settings import MAX_LIFETIME_MINUTES
-from scep_server.errors import ConfigurationError
+from scep_server.errors import ConfigurationError, Malformed
 from scep_server.types import MintOrder, NameBinding
 
 MAX_ORDERS: Final = 1000
@@ -20,6 +20,8 @@ MAX_DEVICE_IDS: Final = 20
 MAX_TEXT: Final = 1024
 """Characters of a subject or a SAN."""
 SAN_KINDS: Final = ("dns", "email", "uri", "ip", "upn")
+_ASCII_KINDS: Final = frozenset({"dns", "email", "uri"})
+"""An IA5String in the certificate (RFC 5280 section 4.2.1.6), so that nothing else could ever be compared with one."""
 _TRANSACTION_ID: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 """As long and as printable as the PrintableString it will be compared with."""
 _DEVICE_ID: Final = re.compile(r"[0-9A-Za-z._@-]{4,255}")
@@ -74,7 +76,7 @@ def _check_binding(binding: NameBinding, canonical_subject: Canonical) -> str | 
         raise ConfigurationError(f"a subject must have 1 to {MAX_TEXT} characters and no control characters")
     try:
         return canonical_subject(binding.subject)
-    except ValueError as error:
+    except (ValueError, Malformed) as error:  # Malformed: a name beyond what a request may have (N9)
         raise ConfigurationError(f"the subject cannot be read: {error}") from None
 
 
@@ -84,6 +86,10 @@ def _check_san(san: str) -> None:
         raise ConfigurationError(f"an alternative name must be TYPE:VALUE, TYPE one of {', '.join(SAN_KINDS)}")
     if len(san) > MAX_TEXT or _CONTROL.search(san):
         raise ConfigurationError(f"an alternative name has at most {MAX_TEXT} characters and no control characters")
+    if kind in _ASCII_KINDS and not value.isascii():
+        raise ConfigurationError(
+            f"an alternative name of type {kind} has ASCII characters only; write a domain of another script as xn--"
+        )
     if kind == "ip":
         try:
             ipaddress.ip_address(value.strip())

@@ -87,6 +87,9 @@ WRONG = {
     "count null": ({"count": None}, "count"),
     "unknown": ({"Subject": "CN=a"}, "unknown"),
     "both device forms": ({"device_id": "C02XY", "device_ids": []}, "not both"),
+    "no device among the devices": ({"device_ids": []}, "names no device"),
+    "device id number": ({"device_id": 7}, "device_id must be a text"),
+    "device id null": ({"device_id": None}, "device_id must be a text"),
     "device id short": ({"device_id": "123"}, "device id"),
     "device id of two words": ({"device_id": "C02 XY"}, "device id"),
     "device ids text": ({"device_ids": "C02XY"}, "list"),
@@ -98,6 +101,8 @@ WRONG = {
     "subject right to left": ({"subject": "CN=a\u202eb"}, "subject"),
     "subject half a pair": ({"subject": "CN=\ud800"}, "subject"),
     "subject long": ({"subject": "CN=" + "a" * 1100}, "subject"),
+    "subject part long": ({"subject": "O=" + "a" * 300}, "subject"),
+    "subject of too many parts": ({"subject": ",".join(["OU=a"] * 51)}, "subject"),
     "san bare": ({"sans": ["host.example"]}, "alternative name"),
     "san empty": ({"sans": ["dns:"]}, "alternative name"),
     "san kind": ({"sans": ["dirname:CN=a"]}, "alternative name"),
@@ -105,6 +110,9 @@ WRONG = {
     "san address": ({"sans": ["ip:300.1.1.1"]}, "ip"),
     "san half a pair": ({"sans": ["dns:\ud800"]}, "sans"),
     "san control": ({"sans": ["dns:a\nb"]}, "control"),
+    "san host of another script": ({"sans": ["dns:b\u00fcro.example"]}, "xn--"),
+    "san mail of another script": ({"sans": ["email:zo\u00eb@example.org"]}, "xn--"),
+    "san uri of another script": ({"sans": ["uri:https://b\u00fcro.example/"]}, "xn--"),
     "sans many": ({"sans": ["dns:a.example"] * 51}, "at most 50"),
     "lifetime 0": ({"lifetime_minutes": 0}, "lifetime"),
     "lifetime long": ({"lifetime_minutes": 10081}, "lifetime"),
@@ -115,6 +123,20 @@ WRONG = {
     "a list": ([], "object"),
     "a text": ("count", "object"),
 }
+
+
+async def test_a_transaction_id_is_for_one_challenge(house: HouseUnderTest) -> None:
+    dynamic = made(house, kept_for_ec="on")
+    answer = await dynamic.order({"transaction_id": "T-1", "count": 2})
+    assert (answer.status, "transaction_id is for one challenge" in json.loads(answer.body)["error"]) == (400, True)
+    assert await dynamic.unspent() == 0
+    assert (await dynamic.order({"transaction_id": "T-1", "count": 1})).status == 201
+
+
+async def test_a_user_s_name_may_be_of_any_script(dynamic: Minting) -> None:
+    said = json.loads((await dynamic.order({"sans": ["upn:zo\u00eb@example.org"]})).body)
+    grant = await dynamic.live().redeem(dynamic.attempt(said["challenges"][0]["challenge"]))
+    assert grant.binding == NameBinding(sans=("upn:zo\u00eb@example.org",))
 
 
 async def test_wrong_wishes_are_named_and_mint_nothing(dynamic: Minting) -> None:
