@@ -82,9 +82,12 @@ class Mint:
         events = self._events(orders, asked, source, now)
         try:
             await self._host.challenges.put(kept, self._rules.ceiling, events)
-        except ChallengesFull:
+        except ChallengesFull as full:
             await self._tell_ceiling(asked, source, now)
-            raise
+            raise ChallengesFull(
+                f"{full}; let it be higher with `scep-server integration set {self._host.integration} --setting "
+                "ceiling=NUMBER`, or wait until some are used or expire"
+            ) from None
         self._host.count("minted", len(minted))
         return minted
 

@@ -171,6 +171,15 @@ def test_what_cannot_be_minted_is_said(site: Quickstart, options: tuple[str, ...
     assert says in refused(site, "challenge", "mint", *options)
 
 
+def test_a_reached_ceiling_is_said_with_what_raises_it(site: Quickstart) -> None:
+    one = ("--setting", "ceiling=1")
+    succeed("integration", "add", "ceiling", "--challenge", "dynamic", *one, "--data", site.data)
+    succeed("challenge", "mint", "ceiling", "--data", site.data)
+    error = refused(site, "challenge", "mint", "ceiling")
+    assert "its ceiling is 1" in error
+    assert "`scep-server integration set ceiling --setting ceiling=NUMBER`" in error
+
+
 def test_types_lists_each_plugin_with_its_settings() -> None:
     known = {one["challenge_type"]: one for one in json_lines(succeed("integration", "types", "--json"))}
     assert {"dynamic", "intune", "jamf", "static", "webhook"} <= set(known)
