@@ -16,15 +16,17 @@ from scep_server.types import Route
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _TAKEN: Final = frozenset(
-    {"authorization", "proxy-authorization", "host", "connection", "content-length", "content-type", "cookie"}
-    | {"transfer-encoding", "accept", "user-agent", "x-forwarded-for", "x-forwarded-proto", "forwarded"}
+    {"authorization", "host", "connection", "cookie", "date", "expect", "origin", "referer"}
+    | {"transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "user-agent", "cache-control", "range"}
+    | {"forwarded", "via", "x-real-ip"}
 )
-"""Headers that say something else already, or that a front end rewrites."""
+"""Headers that say something else already, or that a front end sets or takes away."""
+_TAKEN_FAMILIES: Final = ("accept", "content-", "if-", "proxy-", "sec-", "x-forwarded-")
 
 
 def header_name(text: str) -> str:
     """Reader of the setting `header_name`."""
-    if not _HEADER_NAME.fullmatch(text) or text.lower() in _TAKEN:
+    if not _HEADER_NAME.fullmatch(text) or text.lower() in _TAKEN or text.lower().startswith(_TAKEN_FAMILIES):
         raise ValueError("up to 64 letters, digits and dashes, and no header that has a meaning already")
     return text
 

@@ -256,6 +256,10 @@ def test_login_is_shown_once_and_kept_as_a_mac() -> None:
         ({"auth": ""}, "basic or header"),
         ({"header_name": "Authorization"}, "header_name"),
         ({"header_name": "X-Forwarded-For"}, "header_name"),
+        *(
+            ({"header_name": taken}, "header_name")
+            for taken in ("X-Forwarded-Host", "X-Real-IP", "Via", "Expect", "content-encoding", "Sec-Fetch-Site")
+        ),
         ({"header_name": "X Key"}, "header_name"),
         ({"header_name": "X-Key\r\nSet-Cookie"}, "header_name"),
         ({"header_name": ""}, "header_name"),
