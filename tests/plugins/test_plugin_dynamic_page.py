@@ -113,6 +113,8 @@ async def test_consumers_take_no_challenge_from_an_error_page(house: HouseUnderT
         assert set(read_by(ndes_consumers.ALL, answer).values()) == {None}
     assert ndes_consumers.manageengine_full(full.body)
     assert not ndes_consumers.manageengine_full(denied.body)
+    assert ndes_consumers.python_tool_full(full.body) == (encoding == "utf-16le")
+    assert not ndes_consumers.python_tool_full(denied.body)
 
 
 # --- the two error pages

@@ -107,6 +107,11 @@ def manageengine_full(body: bytes) -> bool:
     return any("The password cache is full" in body.decode(encoding, "replace") for encoding in ("utf-8", "utf-16-le"))
 
 
+def python_tool_full(body: bytes) -> bool:
+    """What the Python tool for NDES tells its user by, in the one encoding that it reads."""
+    return "cache is full" in body.decode("utf-16", "replace")
+
+
 ALL: Final[Mapping[str, Consumer]] = {
     "Fleet": fleet,
     "Zentral, Microsoft": zentral_microsoft,
