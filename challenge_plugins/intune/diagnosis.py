@@ -8,7 +8,7 @@ from datetime import datetime
 
 from challenge_plugins.intune.credential import ClientCertificate, Credential
 from challenge_plugins.intune.discovery import PKI_CONNECTOR, VALIDATION, Discovery
-from challenge_plugins.intune.remedies import GRAPH_PERMISSION, INTUNE_PERMISSION, LATER, remedy
+from challenge_plugins.intune.remedies import GRAPH_PERMISSION, INTUNE_PERMISSION, LATER, NO_INTUNE, remedy
 from challenge_plugins.intune.revocation import PkiConnector
 from challenge_plugins.intune.settings import IntuneSettings
 from challenge_plugins.intune.tokens import Tokens
@@ -44,13 +44,11 @@ class Diagnosis:
         found += [graph, intune]
         if not graph.passed:
             return found
-        listed = await self._step(
-            "service for SCEP validation", self._discovery.uri(VALIDATION), GRAPH_PERMISSION, show=True
-        )
+        listed = await self._listed("service for SCEP validation", VALIDATION)
         found.append(listed)
         if not listed.passed:
             return found
-        connector = await self._step("service for revocation", self._discovery.uri(PKI_CONNECTOR), "", show=True)
+        connector = await self._listed("service for revocation", PKI_CONNECTOR)
         if connector.passed or settings.revocation:
             found.append(connector)
         if intune.passed and connector.passed:
@@ -63,15 +61,24 @@ class Diagnosis:
             return []
         ends_at = self._credential.ends_at
         good = self._clock() < ends_at
-        mend = "make a new certificate, upload it to the app, then `scep-server integration rotate-secret NAME`"
+        mend = (
+            "make a new certificate, upload it to the app, then "
+            "`scep-server integration rotate-secret NAME --setting-file client_certificate=FILE`"
+        )
         return [Finding("client certificate", good, f"valid until {ends_at:%Y-%m-%d}", "" if good else mend)]
 
-    async def _step(self, step: str, work: Awaitable[object], forbidden: str, *, show: bool = False) -> Finding:
+    async def _listed(self, step: str, service: str) -> Finding:
+        return await self._step(step, self._discovery.uri(service), GRAPH_PERMISSION, unknown=NO_INTUNE, show=True)
+
+    async def _step(
+        self, step: str, work: Awaitable[object], forbidden: str, *, unknown: str = LATER, show: bool = False
+    ) -> Finding:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 got = await work
         except Fault as fault:
-            return Finding(step, passed=False, text=str(fault), remedy=remedy(fault, forbidden=forbidden))
+            mend = remedy(fault, forbidden=forbidden, unknown=unknown)
+            return Finding(step, passed=False, text=str(fault), remedy=mend)
         except TimeoutError:
             text = f"no answer within {self._settings.timeout_seconds:g} s"
             return Finding(step, passed=False, text=text, remedy=LATER)

@@ -17,6 +17,13 @@ class EntraFault(PluginFault):
         self.code = code
 
 
+class BrokenInstallation(PluginFault):
+    """msal does not load: a module is missing, or another one stands in its place, where this server is installed."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"msal, which asks Entra ID for tokens, cannot be loaded: {_lacking(cause)}")
+
+
 class ServiceFault(PluginFault):
     """Graph or Intune answered with something other than HTTP 200 and a JSON object.
 
@@ -34,3 +41,12 @@ class MissingService(PluginFault):
     def __init__(self, service: str) -> None:
         super().__init__(f"the tenant's list of Intune endpoints has no {service}")
         self.service = service
+
+
+def _lacking(cause: Exception) -> str:
+    name = cause.name if isinstance(cause, ImportError) else None
+    if name is None:
+        return type(cause).__name__
+    if isinstance(cause, ModuleNotFoundError):
+        return f"there is no Python module {name}"
+    return f"the Python module {name} is not the one it needs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from challenge_plugins.intune.faults import EntraFault, MissingService, ServiceFault
+from challenge_plugins.intune.faults import BrokenInstallation, EntraFault, MissingService, ServiceFault
 from scep_server.errors import OutboundFault
 
 _APP: Final = "Entra admin center, App registrations, your app"
@@ -33,12 +33,15 @@ ENTRA: Final[Mapping[str, str]] = {
     "AADSTS53003": "a Conditional Access policy blocks the app. Entra admin center, Conditional Access, Policies: "
     "exclude the app (workload identities), or allow this server's address",
 }
+_WAY: Final = "check the network and the firewall on the way there, or set the proxy in section [outbound]"
 OUTBOUND: Final[Mapping[str, str]] = {
     "name": "the host name does not resolve here: check DNS, or set the proxy in section [outbound]",
     "refused": "nothing answers there: check the firewall, or set the proxy in section [outbound]",
     "tls": "its certificate is not trusted here: where a proxy inspects TLS, name its CA with ca_file in [outbound]",
     "timeout": "no answer in time: check the firewall, or set the proxy in section [outbound]",
     "proxy": "the proxy refused: check the proxy in section [outbound]",
+    "cut": f"something ends the connection: {_WAY}",
+    "other": f"there is no way to it from here: {_WAY}",
 }
 GRAPH_PERMISSION: Final = (
     f"the app may not read Graph. {_PERMISSIONS}: Microsoft Graph, Application permissions, Application.Read.All, "
@@ -56,17 +59,23 @@ NO_INTUNE: Final = (
     "Graph does not know Intune in this tenant: check the licence in the Microsoft 365 admin center, Billing, "
     "Licenses, and the settings intune_app_id, graph_url and graph_version"
 )
+REINSTALL: Final = (
+    "this server's installation is broken, not the connection: install it anew with its dependencies, as in "
+    "docs/operations.md (`pip check` in its environment names what is missing), and restart the server"
+)
 LATER: Final = "nothing here mends it; see status.cloud.microsoft and try again later"
 
 
-def remedy(fault: Exception, *, forbidden: str) -> str:
-    """What to do about a fault. forbidden: what a 401 or 403 of this step means."""
+def remedy(fault: Exception, *, forbidden: str, unknown: str = LATER) -> str:
+    """What to do about a fault. forbidden, unknown: what a 401 or 403, and a 400 or 404, of this step mean."""
     if isinstance(fault, EntraFault):
         return ENTRA.get(fault.code) or (
             f"look the code up at https://login.microsoftonline.com/error?code={fault.code.removeprefix('AADSTS')}"
             if fault.code
             else LATER
         )
+    if isinstance(fault, BrokenInstallation):
+        return REINSTALL
     if isinstance(fault, OutboundFault):
         return OUTBOUND.get(fault.kind, LATER)
     if isinstance(fault, MissingService):
@@ -74,5 +83,5 @@ def remedy(fault: Exception, *, forbidden: str) -> str:
     if isinstance(fault, ServiceFault) and fault.status in {401, 403}:
         return forbidden
     if isinstance(fault, ServiceFault) and fault.status in {400, 404}:
-        return NO_INTUNE
+        return unknown
     return LATER

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from challenge_plugins.intune.credential import Credential
-from challenge_plugins.intune.faults import EntraFault
+from challenge_plugins.intune.faults import BrokenInstallation, EntraFault
 from challenge_plugins.intune.msal_http import ACQUISITION, Acquisition, MsalHttp
 from challenge_plugins.intune.settings import IntuneSettings
 from challenge_plugins.intune.single_flight import SingleFlight
@@ -69,7 +69,8 @@ class Tokens:
     async def get(self, scope: str) -> str:
         """A token for this scope: the one that is held, or a new one. All who wait share one acquisition and its end.
 
-        EntraFault when Entra ID refuses or makes no sense, OutboundFault when it cannot be reached.
+        EntraFault when Entra ID refuses or makes no sense, OutboundFault when it cannot be reached, BrokenInstallation
+        when nobody can ask it.
         """
         held = self._held.get(scope)
         if held is not None and time.monotonic() < held.good_until:
@@ -98,6 +99,8 @@ class Tokens:
             try:
                 context = contextvars.copy_context()
                 result = await acquisition.loop.run_in_executor(_THREADS, context.run, self._ask_msal, scope)
+            except BrokenInstallation:
+                raise
             except Exception as error:  # noqa: BLE001 - of any kind, and it may quote an answer
                 raise self._why(scope, acquisition, type(error).__name__) from None
         token = result.get("access_token")
@@ -110,8 +113,7 @@ class Tokens:
         return token
 
     def _ask_msal(self, scope: str) -> dict[str, Any]:
-        import msal  # noqa: PLC0415 - 0.1 s and 8 MiB, for those who have an Intune connection
-
+        msal = _msal()
         application = self._application
         if application is None:
             application = self._application = msal.ConfidentialClientApplication(
@@ -130,3 +132,12 @@ class Tokens:
         unclear = EntraFault(f"Entra ID's answer cannot be used: {seen}")
         self._problems[scope] = acquisition.problem or self._problems.get(scope, unclear)
         return self._problems[scope]
+
+
+def _msal() -> Any:
+    """The library, loaded when it is first needed. BrokenInstallation when that fails, in whatever way."""
+    try:
+        import msal  # noqa: PLC0415 - 0.1 s and 8 MiB, for those who have an Intune connection
+    except Exception as error:
+        raise BrokenInstallation(error) from error
+    return msal

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msal
 import pytest
 
+from challenge_plugins.intune import remedies
+from scep_server import errors
+from scep_server.errors import OutboundFault
 from scep_server.types import Finding
 from tests.plugins.intune_connection import SECRET, Connection, app_pem, connection
 from tests.simulators.intune import Fault
@@ -124,6 +129,8 @@ async def test_an_expired_client_certificate_is_told_before_entra_does(corp: Con
     finding = await first_failure(corp, client_secret="", client_certificate=pem)
     assert finding.step == "client certificate"
     assert "upload it" in finding.remedy
+    # The command that takes a certificate: the one for a secret would be refused.
+    assert "rotate-secret NAME --setting-file client_certificate=FILE" in finding.remedy
     corp.app.certificates.clear()
     pem, _ = app_pem()
     unknown = await first_failure(corp, client_secret="", client_certificate=pem)
@@ -137,3 +144,48 @@ async def test_what_stands_between_us_and_microsoft_is_told(corp: Connection, ma
     corp.house = make_house()
     untrusted = await first_failure(corp)
     assert "ca_file" in untrusted.remedy
+
+
+@pytest.mark.parametrize("kind", ["name", "refused", "tls", "timeout", "cut", "proxy", "other"])
+def test_a_way_that_does_not_lead_to_microsoft_is_for_the_operator_to_mend(kind: str) -> None:
+    assert "[outbound]" in remedies.remedy(OutboundFault(kind, "no route to host"), forbidden="")
+
+
+async def test_what_graph_and_intune_do_not_know_is_told_apart(corp: Connection) -> None:
+    planned = corp.intune.fail("endpoints", Fault.with_status(404), times=None)
+    unknown = await first_failure(corp)
+    assert unknown.step == VALIDATION
+    assert "intune_app_id" in unknown.remedy
+    corp.intune.faults.lift(planned.number)
+    corp.intune.fail("downloadRevocationRequests", Fault.with_status(400))
+    refused = await first_failure(corp)
+    assert (refused.step, refused.remedy) == (PERMISSION, remedies.LATER)
+
+
+@pytest.mark.parametrize("missing", ["requests", "msal"])
+async def test_a_library_that_is_missing_here_is_not_put_on_microsoft(
+    corp: Connection, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == msal.__name__]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    findings = await corp.load().check()
+    assert [(finding.step, finding.passed) for finding in findings] == [(GRAPH, False), (INTUNE, False)]
+    for finding in findings:
+        assert "msal, which asks Entra ID for tokens, cannot be loaded" in finding.text
+        assert f"no Python module {missing}" in finding.text
+        assert "pip check" in finding.remedy
+    with pytest.raises(errors.Fault, match=f"msal.* cannot be loaded.* {missing}"):
+        await corp.load().redeem(corp.attempt())
+    assert corp.operations() == []
+
+
+async def test_a_library_that_was_mended_is_loaded_by_the_next_request(
+    corp: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = corp.load()
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "msal", None)
+        with pytest.raises(errors.Fault, match="cannot be loaded"):
+            await plugin.redeem(corp.attempt())
+    await plugin.redeem(corp.attempt())
