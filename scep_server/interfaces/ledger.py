@@ -48,9 +48,9 @@ class Issuances(Protocol):
 
     async def open(self, opening: Opening, events: Sequence[Event]) -> Opened:
         """COMMIT 1. Each consumed MAC takes the first of its `uses` that is free; an open challenge used up is
-        forgotten in the same commit. When all are taken: the entry that took one for this very request (integration,
-        signer key, CSR) and is still live comes back as `existing`, so that a lost reply can be asked for again;
-        otherwise Refusal(CHALLENGE_SPENT, security=True). SerialCollision, LedgerUnavailable.
+        forgotten in the same commit. An entry that took one for this very request (integration, signer key, CSR) and is
+        still live comes back as `existing`, so that a lost reply can be asked for again. Otherwise, when all are taken:
+        Refusal(CHALLENGE_SPENT, security=True). SerialCollision, LedgerUnavailable.
         """
         ...
 

@@ -66,7 +66,7 @@ class IssuancesPart:
         return None if row is None else entry_of(row)
 
     async def open(self, opening: Opening, events: Sequence[Event]) -> OpenedEntry:
-        """COMMIT 1 (R74). `existing` is the transaction's live entry, or the one that spent the challenge for this very
+        """COMMIT 1 (R74). `existing` is the transaction's live entry, or the one that used the challenge for this very
         request. Refusal(CHALLENGE_SPENT), SerialCollision, LedgerUnavailable.
         """
         parameters = opening_parameters(opening)

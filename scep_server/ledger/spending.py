@@ -19,15 +19,13 @@ LAST: Final = b"\xff\xff"
 def spend(session: Session, opening: Opening, parameters: Parameters, entry_id: int) -> Entry | None:
     """Take a slot of each MAC for the entry just inserted.
 
-    When all slots of one are taken: the live entry that took one for this very request, and then the caller must undo
-    what it wrote; Refusal(CHALLENGE_SPENT) when there is none.
+    The live entry that took one for this very request, where there is one, and then the caller must undo what it wrote:
+    who asks again for a lost reply takes nobody else's use. Refusal(CHALLENGE_SPENT) when all slots of a MAC are taken.
     """
     for mac in opening.consumes:
-        use = _take(session, mac, opening.uses, entry_id)
-        if use is None:
-            return _holder(session, mac, parameters)
-        if use == opening.uses - 1:
-            session.change(session.sql.use_up, {"mac": mac})
+        holder = _take(session, mac, opening.uses, parameters, entry_id)
+        if holder is not None:
+            return holder
     return None
 
 
@@ -36,14 +34,21 @@ def slots(mac: bytes) -> Parameters:
     return {"first": mac, "last": mac + LAST}
 
 
-def _take(session: Session, mac: bytes, uses: int, entry_id: int) -> int | None:
+def _take(session: Session, mac: bytes, uses: int, parameters: Parameters, entry_id: int) -> Entry | None:
     use = _next_slot(session, mac) if uses > 1 else 0
-    while use < uses:
+    while True:
+        holder = _holder(session, mac, parameters) if use else None
+        if holder is not None:
+            return holder
+        if use >= uses:
+            raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
         slot = mac + use.to_bytes(2, "big") if use else mac
         # On PostgreSQL this waits for another's uncommitted row: whoever comes second goes on to the next slot.
         if session.change(session.sql.spend, {"mac": slot, "entry_id": entry_id}):
-            return use
+            break
         use += 1
+    if use == uses - 1:
+        session.change(session.sql.use_up, {"mac": mac})
     return None
 
 
@@ -52,8 +57,6 @@ def _next_slot(session: Session, mac: bytes) -> int:
     return 0 if row is None else int.from_bytes(row[0][len(mac) :], "big") + 1
 
 
-def _holder(session: Session, mac: bytes, parameters: Parameters) -> Entry:
+def _holder(session: Session, mac: bytes, parameters: Parameters) -> Entry | None:
     row = session.one(session.sql.slot_holder, {**parameters, **slots(mac)})
-    if row is None:
-        raise Refusal(Reason.CHALLENGE_SPENT, "the challenge was spent by another entry", security=True)
-    return entry_of(row)
+    return None if row is None else entry_of(row)

@@ -251,6 +251,28 @@ class LostReply:
         again = await ledger.open(middle, ())
         assert (again.existing, again.entry) == (True, opened[1].entry)
 
+    async def test_of_several_uses_it_takes_no_second_one(self, open_it: OpenLedger) -> None:
+        """Or the challenge would be used up before all those came for whom it is."""
+        ledgers = [open_it(), open_it()]
+        three = challenge(uses=3)
+        await ledgers[0].challenges.put([three], None, ())
+        first = await ledgers[0].open(opening("t1", consumes=(three.mac,), uses=3), ())
+        again = [opening(f"again-{n}", consumes=(three.mac,), uses=3) for n in range(20)]
+        results = await asyncio.gather(*(ledgers[n % 2].open(order, told("x")) for n, order in enumerate(again)))
+        assert {(result.existing, result.entry.id) for result in results} == {(True, first.entry.id)}
+        assert (len(list(ledgers[0].entries())), kinds(ledgers[0])) == (1, [])
+        others = [await ledgers[1].open(other_key(consumes=(three.mac,), uses=3), ()) for _ in range(2)]
+        assert [opened.existing for opened in others] == [False, False]
+
+    async def test_one_device_at_once_takes_one_use_of_several(self, open_it: OpenLedger) -> None:
+        """Its requests race under different transaction ids, and none was there before the others."""
+        ledgers = [open_it(), open_it()]
+        mac = os.urandom(32)
+        orders = [opening(f"t{n}", consumes=(mac,), uses=50) for n in range(20)]
+        results = await asyncio.gather(*(ledgers[n % 2].open(order, ()) for n, order in enumerate(orders)))
+        assert sorted(result.existing for result in results) == [False] + [True] * 19
+        assert len({result.entry.id for result in results}) == len(list(ledgers[0].entries())) == 1
+
     async def test_it_goes_on_where_the_entry_stands(self, ledger: Ledger) -> None:
         mac = os.urandom(32)
         order = opening("t1", consumes=(mac,))
