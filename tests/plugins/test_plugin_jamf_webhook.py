@@ -12,6 +12,7 @@ from scep_server import plugins
 from scep_server.errors import ConfigurationError, Reason, Refusal, TooManyAttempts
 from scep_server.keyfile import SecretKeyFile
 from scep_server.types import HttpAnswer, NameBinding
+from tests.house.tree import ROOT
 from tests.plugins.conftest import HouseUnderTest
 from tests.plugins.one_time_requests import WEBHOOK, Minting, basic
 from tests.plugins.test_plugin_jamf_bodies import BOMBS, EVENT, HEAD, XML, in_json
@@ -71,6 +72,14 @@ async def test_device_that_no_certificate_could_name_gets_none(house: HouseUnder
     assert await jamf.unspent() == 0
     both = await post(jamf, in_json(device={"serialNumber": "123", "udid": "A-1-2"}))
     assert await binding_of(jamf, both) == NameBinding(device_ids=("A-1-2",))
+
+
+async def test_the_event_that_the_page_has_operators_send_gets_a_bound_challenge(house: HouseUnderTest) -> None:
+    page = (ROOT / "docs/jamf-pro.md").read_text(encoding="utf-8")
+    (body,) = re.findall(r"^curl -u .* -d '\n(.*?)'$", page, re.MULTILINE | re.DOTALL)
+    jamf = made(house)
+    bound = await binding_of(jamf, await post(jamf, body.encode()))
+    assert bound.device_ids == tuple(json.loads(body)["event"]["device"].values())
 
 
 async def test_event_sent_again_gets_another_challenge_and_nothing_more(house: HouseUnderTest) -> None:
