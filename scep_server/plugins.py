@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeVar
@@ -69,6 +70,9 @@ WAITING: Final = 32
 """Requests of one integration that one process has with a judge that somebody else's answer decides for; half of those
 it works on at once, as it comes. A service that hangs holds up its own devices, not those of all integrations.
 """
+PULLING: Final = "revocations"
+"""Name of the work that fetches revocations, beside the names of a plugin's own jobs."""
+LONGEST_PACE: Final = 366 * 86400
 TEMPLATE: Final = re.compile(r"/scep/\{integration\}/[a-z0-9._-]{1,64}|/webhooks/[a-z0-9._-]{1,64}/\{integration\}")
 """What HasRoutes.routes may name."""
 
@@ -156,7 +160,7 @@ class GuardedPlugin:
             isinstance(plugin, JudgesRenewals) and plugin.judges_renewals
         )
         self.takes_notices = isinstance(plugin, TakesNotices)
-        self.pull_seconds = float(plugin.pull_seconds) if isinstance(plugin, PullsRevocations) else None
+        self.pull_seconds = self._pace(PULLING, plugin.pull_seconds) if isinstance(plugin, PullsRevocations) else None
         self._routes = self._asked_routes()
         self.jobs = self._asked_jobs()
         self._waiting = 0
@@ -166,7 +170,7 @@ class GuardedPlugin:
     async def redeem(self, attempt: Attempt) -> Grant:
         """Grant or Refusal from the plugin, a Fault for anything else, and for too many that wait (WAITING)."""
         with self._one_more():
-            grant = await self._guard("redeem", self._plugin.redeem(attempt))
+            grant = await self._guard("redeem", lambda: self._plugin.redeem(attempt))
         if not isinstance(grant, Grant):
             raise PluginFault(f"challenge plugin {self._name} answered redeem with {type(grant).__name__}, not a Grant")
         return grant
@@ -174,7 +178,7 @@ class GuardedPlugin:
     async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
         """Returns only when the plugin confirmed. Fault for too many that wait (WAITING)."""
         with self._one_more():
-            await self._guard("confirm", self._plugin.confirm(attempt, certificate))
+            await self._guard("confirm", lambda: self._plugin.confirm(attempt, certificate))
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -192,15 +196,16 @@ class GuardedPlugin:
     async def report_failure(self, attempt: Attempt, refusal: Refusal) -> None:
         """Best effort: whatever happens here is logged and changes nothing."""
         try:
-            await self._guard("report_failure", self._plugin.report_failure(attempt, refusal))
+            await self._guard("report_failure", lambda: self._plugin.report_failure(attempt, refusal))
         except ScepServerError as error:
             log.warning("%s", error)
 
     async def reveal(self, hint: PasswordHint) -> Sequence[bytes]:
         """Candidate passwords; empty when the plugin keeps none that can be recovered."""
-        if not isinstance(self._plugin, RevealsSecret):
+        plugin = self._plugin
+        if not isinstance(plugin, RevealsSecret):
             return ()
-        return await self._guard("reveal", self._plugin.reveal(hint))
+        return await self._guard("reveal", lambda: plugin.reveal(hint))
 
     # --- beside it
 
@@ -210,31 +215,39 @@ class GuardedPlugin:
 
     async def mint(self, orders: Sequence[MintOrder], requester: str) -> Sequence[Minted]:
         """New one-time challenges. ConfigurationError when the plugin makes none."""
-        if not isinstance(self._plugin, Mints):
+        plugin = self._plugin
+        if not isinstance(plugin, Mints):
             raise ConfigurationError(f"a {self._name} integration mints no challenges; a dynamic one does")
-        return await self._guard("mint", self._plugin.mint(orders, requester), self._timeout)
+        return await self._guard("mint", lambda: plugin.mint(orders, requester))
 
     async def check(self) -> Sequence[Finding]:
         """What the plugin found about itself. ConfigurationError when it cannot tell."""
-        if not isinstance(self._plugin, ChecksItself):
+        plugin = self._plugin
+        if not isinstance(plugin, ChecksItself):
             raise ConfigurationError(f"a {self._name} integration asks nobody else, so there is nothing to test")
-        return await self._guard("check", self._plugin.check(), PATIENCE)
+        return await self._guard("check", plugin.check, PATIENCE)
 
     async def notified(self, notice: Notice) -> None:
         """Returns when the plugin took the notice."""
-        if isinstance(self._plugin, TakesNotices):
-            await self._guard("notified", self._plugin.notified(notice))
+        plugin = self._plugin
+        if isinstance(plugin, TakesNotices):
+            await self._guard("notified", lambda: plugin.notified(notice))
 
     async def revocation_requests(self) -> Sequence[RevocationRequest]:
         """A batch of what waits. ConfigurationError when the plugin knows of no revocations."""
-        if not isinstance(self._plugin, PullsRevocations):
-            raise ConfigurationError(f"a {self._name} integration has no revocations to fetch; an Intune one has")
-        return await self._guard("revocation_requests", self._plugin.revocation_requests(), PATIENCE)
+        plugin = self._plugin
+        if not isinstance(plugin, PullsRevocations):
+            raise ConfigurationError(
+                f"this {self._name} integration has no revocations to fetch; an Intune one has, unless its setting "
+                "`revocation` is off"
+            )
+        return await self._guard("revocation_requests", plugin.revocation_requests, PATIENCE)
 
     async def revocations_done(self, results: Sequence[RevocationResult]) -> None:
         """Returns when the results were taken."""
-        if isinstance(self._plugin, PullsRevocations):
-            await self._guard("revocations_done", self._plugin.revocations_done(results), PATIENCE)
+        plugin = self._plugin
+        if isinstance(plugin, PullsRevocations):
+            await self._guard("revocations_done", lambda: plugin.revocations_done(results), PATIENCE)
 
     # --- the guard
 
@@ -249,21 +262,41 @@ class GuardedPlugin:
 
     def _guarded(self, handler: Route) -> Route:
         async def answer(request: HttpRequest) -> HttpAnswer:
-            return await self._guard("route", handler(request))
+            return await self._guard("route", lambda: handler(request))
 
         return answer
 
     def _asked_jobs(self) -> Sequence[PluginJob]:
-        return tuple(self._plugin.jobs()) if isinstance(self._plugin, HasJobs) else ()
+        jobs = tuple(self._plugin.jobs()) if isinstance(self._plugin, HasJobs) else ()
+        names = Counter(job.name for job in jobs)
+        names.update(() if self.pull_seconds is None else (PULLING,))
+        for name, count in names.items():
+            if count > 1:
+                raise ConfigurationError(
+                    f"challenge plugin {self._name} has two jobs named {name!r}, one of which would never be run"
+                )
+        for job in jobs:
+            self._pace(job.name, job.seconds)
+        return jobs
+
+    def _pace(self, work: str, seconds: Any) -> float:
+        """One that no time can be counted with would end the beat of everybody's work."""
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_PACE:
+            raise ConfigurationError(
+                f"challenge plugin {self._name} wants {work!r} done every {seconds!r} seconds; 0 to {LONGEST_PACE} are "
+                "possible"
+            )
+        return float(seconds)
 
     async def run(self, job: PluginJob) -> None:
         """One run of a background job."""
-        await self._guard(job.name, job.run(), PATIENCE)
+        await self._guard(job.name, job.run, PATIENCE)
 
-    async def _guard(self, verb: str, call: Awaitable[T], seconds: float | None = None) -> T:
+    async def _guard(self, verb: str, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """The call is made in here: a method that is missing, or is no coroutine, is a stranger's mistake as well."""
         try:
             async with asyncio.timeout(self._timeout if seconds is None else seconds):
-                return await call
+                return await call()
         except (Refusal, Fault, TooManyAttempts, ChallengesFull, ConfigurationError, Malformed) as error:
             if verb in _ROAD and not isinstance(error, Refusal | Fault):
                 raise self._fault(verb, error) from error

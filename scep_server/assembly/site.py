@@ -223,7 +223,7 @@ class Site:
         async def run() -> None:
             results.extend(await self._pulling(name, plugin).run())
 
-        await by_hand(self.ledger, Work(f"{name}/revocations", 0.0, run), utc_now)
+        await by_hand(self.ledger, Work(f"{name}/{plugins.PULLING}", 0.0, run), utc_now)
         return results
 
     def work(self) -> Sequence[Work]:
@@ -234,7 +234,7 @@ class Site:
             if plugin is None or not loaded.integration.enabled:
                 continue
             if plugin.pull_seconds is not None:
-                wanted.append(Work(f"{name}/revocations", plugin.pull_seconds, self._pulling(name, plugin).run))
+                wanted.append(Work(f"{name}/{plugins.PULLING}", plugin.pull_seconds, self._pulling(name, plugin).run))
             wanted += [
                 Work(f"{name}/{job.name}", job.seconds, functools.partial(plugin.run, job)) for job in plugin.jobs
             ]
@@ -296,7 +296,7 @@ class Site:
         from scep_server.cache import RedisChallenges, connect  # noqa: PLC0415 - 0.1 s that few commands need
 
         self._redis = connect(self.settings.redis)
-        elsewhere, record = self.ledger.challenges.find, self.ledger.record
+        elsewhere, record = self.ledger.challenges, self.ledger.record
         return RedisChallenges(self._redis, self.keys, clock=utc_now, elsewhere=elsewhere, record=record)
 
     @functools.cached_property

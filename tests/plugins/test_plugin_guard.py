@@ -17,6 +17,7 @@ from scep_server.types import (
     HttpRequest,
     MessageType,
     PasswordHint,
+    PluginJob,
     Source,
 )
 
@@ -151,6 +152,40 @@ async def test_every_ability_is_guarded(call: str) -> None:
     assert "hunter2" not in str(fault.value)
 
 
+class Blunt:
+    """One whose methods are no coroutines, and raise before there is anything to wait for."""
+
+    pull_seconds = 60.0
+
+    def _raises(self, *_):
+        raise KeyError("hunter2-secret")
+
+    redeem = confirm = report_failure = reveal = mint = check = _raises
+    notified = revocation_requests = revocations_done = _raises
+
+    def routes(self):
+        return {"/scep/{integration}/door": self._raises}
+
+
+ROAD = {
+    "redeem": lambda plugin: plugin.redeem(ATTEMPT),
+    "confirm": lambda plugin: plugin.confirm(ATTEMPT, None),
+    "job": lambda plugin: plugin.run(PluginJob("job", 60.0, Blunt()._raises)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS | ROAD)
+async def test_what_raises_before_it_can_be_awaited_is_guarded_too(call: str) -> None:
+    with pytest.raises(Fault, match="KeyError") as fault:
+        await (CALLS | ROAD)[call](plugins.GuardedPlugin("stranger", Blunt()))
+    assert "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize("stranger", [Blunt(), object()], ids=["raises", "has none"])
+async def test_no_report_of_a_failure_changes_the_answer(stranger) -> None:
+    await plugins.GuardedPlugin("stranger", stranger).report_failure(ATTEMPT, Refusal(Reason.CHALLENGE))
+
+
 @pytest.mark.parametrize("call", ["mint", "check", "revocation_requests"])
 async def test_an_ability_that_is_not_there_is_said_so(call: str) -> None:
     with pytest.raises(ConfigurationError, match="stranger"):
@@ -180,6 +215,24 @@ def test_a_route_that_is_not_served_is_refused_at_once(template: str) -> None:
 
     with pytest.raises(ConfigurationError, match="not served"):
         plugins.GuardedPlugin("stranger", Elsewhere(answers_true))
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e12, float("nan"), float("inf"), "60", None])
+@pytest.mark.parametrize("what", ["pull_seconds", "jobs"])
+def test_a_pace_that_would_end_all_background_work_is_refused_at_once(what: str, seconds) -> None:
+    told = {"pull_seconds": seconds, "jobs": lambda self: [PluginJob("sweep", seconds, hangs)]}
+    with pytest.raises(ConfigurationError, match="seconds"):
+        plugins.GuardedPlugin("stranger", type("Paced", (Able,), {what: told[what]})(answers_true))
+
+
+@pytest.mark.parametrize("names", [["revocations"], ["sweep", "sweep"]])
+def test_a_job_that_would_stand_in_anothers_place_is_refused_at_once(names: list[str]) -> None:
+    class Working(Able):
+        def jobs(self):
+            return [PluginJob(name, 60.0, hangs) for name in names]
+
+    with pytest.raises(ConfigurationError, match=f"two jobs named '{names[0]}'"):
+        plugins.GuardedPlugin("stranger", Working(answers_true))
 
 
 def test_ours_is_found_by_entry_point_and_an_unknown_one_is_named() -> None:
