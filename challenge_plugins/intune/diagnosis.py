@@ -52,8 +52,7 @@ class Diagnosis:
         if connector.passed or settings.revocation:
             found.append(connector)
         if intune.passed and connector.passed:
-            # Asking for a request and not answering it changes nothing at Intune.
-            found.append(await self._step("permission to use Intune", self._connector.download(1), INTUNE_PERMISSION))
+            found.append(await self._step("permission to use Intune", self._connector.try_out(), INTUNE_PERMISSION))
         return found
 
     def _certificate(self) -> list[Finding]:

@@ -134,6 +134,28 @@ async def test_requests_of_other_issuers_and_connections_are_left_to_them(corp: 
     assert (other_issuer.pending, other_connection.pending, nameless.pending) == (True, True, False)
 
 
+async def test_requests_that_nobody_answers_do_not_stand_before_ours(corp: Connection) -> None:
+    plugin = corp.load()
+    for number in range(100):
+        corp.intune.request_revocation(corp.tenant, f"{number:X}", ISSUER, "deleted last year")
+    ours = corp.intune.request_revocation(corp.tenant, "AA", ISSUER, "corp")
+    assert [request.serial for request in await plugin.revocation_requests()] == [0xAA]
+    await answer(plugin, RevocationOutcome.REVOKED)
+    assert not ours.pending
+    assert await plugin.revocation_requests() == []
+    asked = [call.json["downloadParameters"]["maxRequests"] for call in corp.intune.calls("downloadRevocationRequests")]
+    assert asked == [100, 500] * 3
+
+
+async def test_more_of_them_than_intune_gives_at_once_are_a_fault_that_names_them(corp: Connection) -> None:
+    for number in range(500):
+        corp.intune.request_revocation(corp.tenant, f"{number:X}", ISSUER, "deleted last year")
+    corp.intune.request_revocation(corp.tenant, "AA", ISSUER, "corp")
+    with pytest.raises(errors.Fault, match=r"500 .*'deleted last year'"):
+        await corp.load().revocation_requests()
+    assert corp.counted("faults") == 1
+
+
 async def test_what_cannot_be_answered_or_read_stops_nothing(corp: Connection) -> None:
     item = {"requestContext": "c", "serialNumber": "0A", "issuerName": ISSUER, "caConfiguration": "corp"}
     odd = ["text", None, {}, {**item, "requestContext": ""}, {**item, "requestContext": 5}]
