@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from scep_server.cache.server import RedisServer
 from scep_server.cache.values import pack, unpack
 from scep_server.errors import CacheUnavailable, ChallengesFull, Fault
-from scep_server.interfaces import Clock, KeyFile
+from scep_server.interfaces import Challenges, Clock, KeyFile
 from scep_server.types import Event, OpenChallenge, SpentChallenge
 
 KEPT: Final = timedelta(days=1)
@@ -74,18 +74,19 @@ return values
 """Gives the values, because only they know their lookups."""
 
 T = TypeVar("T")
-Find = Callable[[str, bytes], Awaitable[OpenChallenge | SpentChallenge | None]]
 Record = Callable[[Sequence[Event]], Awaitable[None]]
 
 
 class RedisChallenges:
     """interfaces.Challenges, on a Redis that any number of processes share.
 
-    elsewhere: asks the ledger about a challenge that is not here.
+    elsewhere: the ledger's, which knows what is spent, and has what was minted before there was a Redis.
     record: writes audit events to the ledger; returns after the commit.
     """
 
-    def __init__(self, server: RedisServer, keys: KeyFile, *, clock: Clock, elsewhere: Find, record: Record) -> None:
+    def __init__(
+        self, server: RedisServer, keys: KeyFile, *, clock: Clock, elsewhere: Challenges, record: Record
+    ) -> None:
         self._server = server
         self._keys = keys
         self._clock = clock
@@ -121,7 +122,7 @@ class RedisChallenges:
             challenge = await self._opened(value, integration, mac)
             if challenge is not None:
                 return dataclasses.replace(challenge, lookups=())
-        return await self._elsewhere(integration, mac)
+        return await self._elsewhere.find(integration, mac)
 
     async def sealed(self, integration: str, lookup: bytes) -> Sequence[OpenChallenge]:
         """The newest two unexpired ones that keep their challenge and are found by this lookup (R50)."""
@@ -129,16 +130,10 @@ class RedisChallenges:
         macs = await self._server.command(
             "ZREVRANGEBYSCORE", self._lookup(integration, lookup), "+inf", f"({_ms(now)}", "LIMIT", 0, LOOKED_AT
         )
-        if not _are(bytes, macs):
-            return []
-        values = await self._server.command("MGET", *(self._challenge(integration, mac) for mac in macs))
-        found = [
-            challenge
-            for mac, value in zip(macs, _are(object, values), strict=False)
-            if value is not None and (challenge := await self._opened(value, integration, mac)) is not None
-        ]
+        found = await self._all_of(integration, _are(bytes, macs))
         fit = [one for one in found if one.sealed and lookup in one.lookups and one.expires_at > now]
-        newest = sorted(fit, key=lambda one: one.minted_at, reverse=True)[:CANDIDATES]
+        known = [*fit, *await self._elsewhere.sealed(integration, lookup)]
+        newest = sorted(known, key=lambda one: one.minted_at, reverse=True)[:CANDIDATES]
         return [dataclasses.replace(one, lookups=()) for one in newest]
 
     async def unspent(self, integration: str) -> int:
@@ -152,13 +147,26 @@ class RedisChallenges:
                 await self._forget(integration, macs[start : start + PIECE])
 
     async def expire(self, now: datetime) -> int:
-        """Count those that expired since any process last asked. Redis itself forgets the challenges, a day later."""
+        """Count those that expired since any process last asked. Redis itself forgets the challenges, a day later; the
+        ledger those it has.
+        """
         count = 0
         for tag in _are(bytes, list(_is(set, await self._server.command("SMEMBERS", self._integrations)))):
             if re.fullmatch(b"[0-9a-f]{32}", tag):  # anything else is not of our making
                 key = f"scep:{{{tag.decode()}}}:open"
                 count += _is(int, await self._server.command("ZREMRANGEBYSCORE", key, "-inf", _ms(now)))
-        return count
+        return count + await self._elsewhere.expire(now)
+
+    async def _all_of(self, integration: str, macs: Sequence[bytes]) -> list[OpenChallenge]:
+        """Those of the challenges that are there and of our making."""
+        if not macs:
+            return []
+        values = await self._server.command("MGET", *(self._challenge(integration, mac) for mac in macs))
+        return [
+            challenge
+            for mac, value in zip(macs, _are(object, values), strict=False)
+            if value is not None and (challenge := await self._opened(value, integration, mac)) is not None
+        ]
 
     async def _keep(self, integration: str, challenges: Sequence[OpenChallenge], ceiling: int | None) -> None:
         """In pieces; the first ones are taken back when a later one fails."""

@@ -108,7 +108,7 @@ def store(connected: Connect, ledger: Ledger, keys: SecretKeyFile, hands: Hands)
     """RedisChallenges as the server wires it; settings name the Redis."""
 
     def build(**settings: object) -> RedisChallenges:
-        elsewhere = ledger.challenges.find
-        return RedisChallenges(connected(**settings), keys, clock=hands.now, elsewhere=elsewhere, record=ledger.record)
+        server, elsewhere = connected(**settings), ledger.challenges
+        return RedisChallenges(server, keys, clock=hands.now, elsewhere=elsewhere, record=ledger.record)
 
     return build

@@ -82,6 +82,31 @@ async def test_a_challenge_found_in_the_ledger_still_counts(
     assert await challenges.find("jamf", older.mac) == older
 
 
+async def test_a_sealed_one_found_in_the_ledger_still_counts(
+    challenges: RedisChallenges, hands: Hands, ledger: Ledger
+) -> None:
+    older, newer = (
+        challenge(hands, minted_at=hands.utc - timedelta(minutes=age), sealed="s", lookups=(b"l",)) for age in (2, 1)
+    )
+    await ledger.challenges.put([older], None, ())
+    assert [each.mac for each in await challenges.sealed("jamf", b"l")] == [older.mac]
+    await challenges.put([newer], None, ())
+    assert [each.mac for each in await challenges.sealed("jamf", b"l")] == [newer.mac, older.mac]
+    await challenges.put([challenge(hands, sealed="s", lookups=(b"l",))], None, ())
+    assert older.mac not in [each.mac for each in await challenges.sealed("jamf", b"l")]
+
+
+async def test_those_left_in_the_ledger_are_counted_and_forgotten_too(
+    challenges: RedisChallenges, hands: Hands, ledger: Ledger
+) -> None:
+    left = challenge(hands)
+    await ledger.challenges.put([left], None, ())
+    await challenges.put([challenge(hands)], None, ())
+    assert await challenges.expire(left.expires_at) == 2
+    assert await challenges.expire(left.expires_at + timedelta(days=1)) == 0
+    assert await ledger.challenges.find("jamf", left.mac) is None
+
+
 async def test_an_expired_one_is_found_for_a_day(
     challenges: RedisChallenges, hands: Hands, redis: RedisProcess
 ) -> None:
