@@ -43,8 +43,7 @@ def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
         serial = site.enroll(folder / "device", "CN=device-1")["serial"]
     with RemoteSimulator(folder / "intune") as intune:
         tenant = intune.do("add_tenant", domains=["contoso.example"])["tenant_id"]
-        client_id = intune.do("add_app", tenant=tenant, secret=SECRET)
-        client_id = client_id["client_id"] if isinstance(client_id, dict) else client_id
+        client_id = intune.do("add_app", tenant=tenant, secret=SECRET)["client_id"]
         made = Connected(intune, site.data, tenant, client_id, serial)
         # Certificates belong to the integration's name: this one takes over those of the static one.
         assert made.call("integration", "delete", "default", "--yes").returncode == 0
@@ -60,6 +59,7 @@ def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
         added = made.call("integration", "add", "default", "--challenge", "intune", *given, "--secret-file", secret)
         assert added.returncode == 0, added.stderr
         yield made
+        assert intune.violations == []
 
 
 def test_a_connection_that_works_says_so_step_by_step(connected: Connected) -> None:
@@ -75,8 +75,7 @@ def test_a_connection_that_works_says_so_step_by_step(connected: Connected) -> N
 
 def test_a_missing_permission_is_a_failed_step_with_its_remedy(connected: Connected) -> None:
     app = {"tenant": connected.tenant, "client_id": connected.client_id}
-    roles = connected.intune.do("set_app", **app, roles=["scep_challenge_provider"])
-    assert roles is None
+    connected.intune.do("set_app", **app, roles=["scep_challenge_provider"])
     try:
         done = connected.call("integration", "test", "default")
         told = connected.call("integration", "test", "default", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ class Site:
         text = self.intune.do("new_challenge", tenant=TENANT)["text"]
         return certification_request(device.key, device.subject, challenge=text, **how)
 
-    def message(self, device: Device, csr: bytes | None = None) -> bytes:
-        return pkcs_req(device, self.server.ra, None, csr=csr if csr is not None else self.csr(device))
+    def message(self, device: Device, csr: bytes | None = None, transaction_id: str | None = None) -> bytes:
+        csr = csr if csr is not None else self.csr(device)
+        return pkcs_req(device, self.server.ra, None, csr=csr, transaction_id=transaction_id)
 
     def fail(self, operation: str, times: int | None = 1, **fault: Any) -> int:
         return int(self.intune.do("fail", operation=operation, fault=fault, times=times, tenant=TENANT)["number"])
@@ -202,6 +204,43 @@ def test_a_certificate_waits_for_the_notification_and_survives_a_crash(site: Sit
     outcome = send(site.url, message)
     assert outcome.certrep.certificate(device).serial_number == int(waiting["serial"], 16)
     assert [row["state"] for row in site.certificates(device)] == ["issued"]
+
+
+@pytest.mark.parametrize("operation", ["validateRequest", "successNotification"])
+def test_a_crash_after_intunes_yes_and_before_its_record_leaves_one_certificate(site: Site, operation: str) -> None:
+    device = site.device()
+    message, asked = site.message(device), len(site.calls(operation))
+    site.fail(operation, kind="hold", effect=True)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(wire.post, site.url, message)
+        site.intune.do("wait_for", operation=operation, count=asked + 1)
+        site.server.kill()
+        assert answer.exception() is not None
+    site.server.start()
+    certificate = send(site.url, message).certrep.certificate(device)
+    (row,) = site.certificates(device)
+    assert (int(row["serial"], 16), row["state"]) == (certificate.serial_number, "issued")
+    assert mismatches(site.calls("successNotification")[-1]["json"], certificate) == []
+
+
+def test_a_waiting_certificate_is_one_keys_and_one_transactions(site: Site) -> None:
+    device, other = site.device(), Device.named("other-key", rsa_key(1))
+    csr, planned = site.csr(device), site.fail("successNotification", None, kind="status", status=500)
+    first, second = (site.message(device, csr, f"waiting-{number}") for number in range(2))
+    assert wire.post(site.url, first).status == 503
+    since = site.last()
+    # Another device under the same transaction id: refused, and Intune is not asked.
+    assert send(site.url, site.message(other, None, "waiting-0")).short == BAD_REQUEST
+    assert site.calls("validateRequest", since) == []
+    # The same request under another one: asked and told anew, and it does not get the certificate that waits.
+    assert wire.post(site.url, second).status == 503
+    assert len(site.calls("validateRequest", since)) == 1
+    site.intune.do("lift", number=planned)
+    certificates = [send(site.url, message).certrep.certificate(device) for message in (first, second)]
+    assert len({one.serial_number for one in certificates}) == 2
+    told = site.calls("successNotification")[-2:]
+    assert [mismatches(call["json"], one) for call, one in zip(told, certificates, strict=True)] == [[], []]
+    assert site.certificates(other) == []
 
 
 def test_a_certificate_that_intune_does_not_take_is_revoked_and_never_leaves(site: Site) -> None:
