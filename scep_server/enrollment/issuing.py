@@ -219,9 +219,16 @@ class Issuing:
     async def withdraw(
         self, active: ActiveIntegration | None, entry: Entry, attempt: Attempt | None, refusal: Refusal
     ) -> None:
-        """Revoke a signed certificate that will never be released. Nobody has it, but it is on record as signed."""
-        if entry.issuer_id is None or entry.serial is None:
+        """Revoke a signed certificate that will never be released. Nobody has it, but it is on record as signed.
+
+        Fault when it was released meanwhile: its device asked twice, and the plugin agreed to the other request.
+        """
+        issuer_id, serial = entry.issuer_id, entry.serial
+        if issuer_id is None or serial is None:
             raise Fault(f"entry {entry.id} has no certificate to withdraw")
+        now = await self._run(lambda: self._ledger.find_certificate(issuer_id, serial))
+        if now is not None and now.state is EntryState.ISSUED:
+            raise Fault(f"entry {entry.id} was released meanwhile", retry_after=1)
         at = self._clock()
         event = Event(
             kind="certificate.withdrawn",
@@ -230,7 +237,7 @@ class Issuing:
             entry_id=entry.id,
             source=entry.source,
             detail={
-                "serial": f"{entry.serial:x}",
+                "serial": f"{serial:x}",
                 "transaction_id": entry.transaction_id,
                 "reason": refusal.reason.code,
                 "detail": refusal.detail,
@@ -238,7 +245,7 @@ class Issuing:
             security=True,
         )
         reason = ReasonFlags.cessation_of_operation
-        await self._revocations.revoke(entry.issuer_id, entry.serial, reason, at, (event,))
+        await self._revocations.revoke(issuer_id, serial, reason, at, (event,))
         if active is not None and active.plugin is not None and attempt is not None:
             await active.plugin.report_failure(attempt, refusal)
 

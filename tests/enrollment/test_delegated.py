@@ -207,6 +207,40 @@ async def test_an_integration_of_the_same_name_confirms_nothing_for_the_one_befo
     assert entry_of(walk).state is EntryState.REVOKED
 
 
+@pytest.mark.parametrize(
+    "second_answer", [PluginFault("not reached"), Refusal(Reason.DENIED, "no longer targeted")], ids=["none", "no"]
+)
+async def test_what_was_released_meanwhile_is_not_withdrawn(
+    walk: Walk, device: Device, second_answer: Exception
+) -> None:
+    asked, answers = asyncio.Semaphore(0), asyncio.Event()
+
+    class Slow(Judge):
+        """Agrees to the device's request, but takes its time."""
+
+        async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
+            asked.release()
+            await answers.wait()
+
+    class Late(Judge):
+        """Gives a pass at the end of the window another answer, once the first one has led to a release."""
+
+        async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
+            answers.set()
+            await enrolling
+            raise second_answer
+
+    judged(walk, Slow())
+    body = walk.request(device, "t-1")
+    enrolling = asyncio.ensure_future(walk.send(body))
+    await asked.acquire()
+    judged(walk, Late())
+    assert (await reconciled(walk, timedelta(hours=2))).withdrawn == 0
+    assert (await enrolling).certificate(device).serial_number == entry_of(walk).serial
+    assert entry_of(walk).state is EntryState.ISSUED
+    assert (await walk.send(body)).status == "SUCCESS"
+
+
 async def test_a_bound_grant_admits_its_names_only(walk: Walk, device: Device) -> None:
     judge = Judge(False, grant=Grant(consumes=(b"m" * 32,), binding=NameBinding(subject="O=Example,CN=other")))
     judged(walk, judge)
