@@ -8,6 +8,7 @@ does the same work by hand takes as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import secrets
@@ -19,11 +20,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scep_server.assembly.jobs import Faults
-from scep_server.errors import ConfigurationError
+from scep_server.errors import ConfigurationError, ScepServerError
 from scep_server.interfaces import Leases
 
-RUN_SECONDS: Final = 600.0
-"""A run's lease; work that takes longer may be begun by another process too, so every job is repeatable."""
+RUN_SECONDS: Final = 30.0
+"""A run's lease, prolonged while the work lasts: what a process that died was at is soon another's. Where the ledger
+cannot be reached for longer, another process may begin the same work too, so every job is repeatable.
+"""
+PROLONG_SECONDS: Final = 10.0
 
 
 def holder() -> str:
@@ -103,13 +107,28 @@ class PluginJobs:
 @asynccontextmanager
 async def exclusive(leases: Leases, name: str, holding: str, clock: Callable[[], datetime]) -> AsyncIterator[bool]:
     """True inside while no other process does this work; False when one does."""
-    now = clock()
-    mine = await leases.lease(f"run:{name}", holding, now, now + timedelta(seconds=RUN_SECONDS))
+
+    async def take() -> bool:
+        now = clock()
+        return await leases.lease(f"run:{name}", holding, now, now + timedelta(seconds=RUN_SECONDS))
+
+    if not await take():
+        yield False
+        return
+    prolonging = asyncio.create_task(_again_and_again(take))
     try:
-        yield mine
+        yield True
     finally:
-        if mine:
-            await leases.end_lease(f"run:{name}", holding)
+        prolonging.cancel()
+        await asyncio.gather(prolonging, return_exceptions=True)
+        await leases.end_lease(f"run:{name}", holding)
+
+
+async def _again_and_again(take: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        await asyncio.sleep(PROLONG_SECONDS)
+        with contextlib.suppress(ScepServerError):
+            await take()
 
 
 async def by_hand(leases: Leases, work: Work, clock: Callable[[], datetime]) -> object:
