@@ -22,6 +22,8 @@ MIN_SECRET: Final = 24
 MAX_SECRET: Final = 255
 GENERATED_BYTES: Final = 32
 KEPT: Final = 2
+NO_AUTHORIZATION: Final = "none"
+"""Takes a header back. A word, since commands take no empty secret."""
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -30,7 +32,7 @@ FIELDS: Final = (
     OptionField(
         "signing_secret", f"key of the signatures, {MIN_SECRET} visible characters or more; or generated", secret=True
     ),
-    OptionField("authorization", "value of an Authorization header to send, if any", secret=True),
+    OptionField("authorization", "value of an Authorization header to send; `none` to send none again", secret=True),
     OptionField("timeout_seconds", f"seconds for one question with all its tries, 1 to {MAX_TIMEOUT}", default="10"),
     OptionField("retries", f"more tries where no answer or a 5xx came, 0 to {MAX_RETRIES}", default="1"),
     OptionField(
@@ -78,7 +80,7 @@ def changed(
         del settings["notify_url"]
     if "authorization" in options:
         settings.pop("authorization", None)
-        if options["authorization"]:
+        if options["authorization"] != NO_AUTHORIZATION:
             checked = _header_value("authorization", options["authorization"])
             settings["authorization"] = keys.encrypt(checked.encode(), _context(integration, "authorization"))
     shown = _with_secret(integration, settings, options, keys)

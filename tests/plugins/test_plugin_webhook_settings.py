@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from challenge_plugins.webhook import PLUGIN
 from challenge_plugins.webhook.settings import WebhookSettings, read
+from scep_server.cli.failures import CommandFailed
+from scep_server.cli.plugin_settings import Given
 from scep_server.errors import ConfigurationError
 from scep_server.interfaces import DeclaresCounters, DescribesSettings
 from scep_server.keyfile import SecretKeyFile
@@ -93,7 +97,7 @@ def test_addresses_that_are_refused(name: str, url: str) -> None:
         *(("timeout_seconds", value) for value in ("0", "19", "-1", "1.5", "", "ten", "٣")),
         *(("retries", value) for value in ("-1", "4", "one", "")),
         *((name, "maybe") for name in ("notify", "send_challenge", "require_signed_answer", "drop_old")),
-        *(("authorization", value) for value in ("Bearer a\r\nX: y", " ", "x" * 4097, "B\u00fcrer")),
+        *(("authorization", value) for value in ("", "Bearer a\r\nX: y", " ", "x" * 4097, "B\u00fcrer")),
         *(("signing_secret", value) for value in ("", "short", "with a space in it 0123456789", "x" * 256)),
     ],
 )
@@ -162,13 +166,24 @@ def test_two_secrets_are_valid_during_a_rotation_and_never_three() -> None:
 def test_single_settings_change_without_a_new_secret() -> None:
     settings, shown = made(authorization="Bearer one", notify_url="https://other.example/")
     settings, second = changed(settings)
-    after, nothing = changed(settings, keep_secret="yes", timeout_seconds="3", authorization="", notify_url="")
+    after, nothing = changed(settings, keep_secret="yes", timeout_seconds="3", authorization="none", notify_url="")
     now = live(after)
     assert nothing == {}
     assert [secret.decode() for secret in now.secrets] == [second["signing_secret"], shown["signing_secret"]]
     assert (now.timeout, now.authorization, now.notify_url, now.url) == (3.0, None, URL, URL)
     ended, _ = changed(after, keep_secret="yes", drop_old="yes")
     assert live(ended).secrets == (second["signing_secret"].encode(),)
+
+
+def test_an_authorization_is_taken_back_by_what_a_command_line_can_say(tmp_path: Path) -> None:
+    """A secret comes from a file or the environment, and never empty from there."""
+    for name, text in (("empty", ""), ("word", "none\n")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CommandFailed, match="empty"):
+        Given(files=[f"authorization={tmp_path / 'empty'}"]).for_plugin("webhook")
+    given = Given(files=[f"authorization={tmp_path / 'word'}"]).for_plugin("webhook")
+    settings, _ = changed(made(authorization="Bearer one")[0], keep_secret="yes", **given)
+    assert live(settings).authorization is None
 
 
 def test_the_factory_describes_itself() -> None:
