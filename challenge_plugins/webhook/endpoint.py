@@ -13,10 +13,16 @@ from scep_server.interfaces import Outbound
 from scep_server.types import HttpAnswer
 
 CONTENT_TYPE: Final = "application/json"
+SIGNATURE_NAME: Final = SIGNATURE_HEADER.lower()
+"""As the headers of an answer have it."""
 
 
 class BadAnswerSignature(PluginFault):
     """Somebody answered who does not share our secret, or the answer was altered on its way."""
+
+
+class UnsignedAnswer(PluginFault):
+    """A decision without a signature, where the operator wants one."""
 
 
 class Endpoint:
@@ -26,10 +32,21 @@ class Endpoint:
         self._settings = settings
         self._outbound = outbound
 
-    async def post(self, url: str, message: Message, seconds: float, *, signature: str | None = None) -> HttpAnswer:
-        """Any answer whose signature does not contradict it. BadAnswerSignature; OutboundFault where none came within
-        the seconds. signature: another header value than the right one, to see it refused.
+    async def ask(self, message: Message, seconds: float, *, signature: str | None = None) -> HttpAnswer:
+        """Any answer to a question or ping. BadAnswerSignature, UnsignedAnswer; OutboundFault where none came within
+        these seconds. signature: another header value than the right one, to see it refused.
         """
+        answer = await self._post(self._settings.url, message, seconds, signature)
+        # Only a 200 decides anything, so only it must have a signature.
+        if self._settings.require_signed_answer and answer.status == 200 and SIGNATURE_NAME not in answer.headers:
+            raise UnsignedAnswer("the webhook receiver's answer is not signed, and require_signed_answer is on")
+        return answer
+
+    async def tell(self, message: Message, seconds: float) -> HttpAnswer:
+        """Any answer to a notice. It decides nothing, so it need not be signed; otherwise as ask."""
+        return await self._post(self._settings.notify_url, message, seconds)
+
+    async def _post(self, url: str, message: Message, seconds: float, signature: str | None = None) -> HttpAnswer:
         secrets = self._settings.secrets
         headers = {
             "Content-Type": CONTENT_TYPE,
@@ -42,14 +59,7 @@ class Endpoint:
         answer = await self._outbound.request(
             "POST", url, headers=headers, body=message.body, timeout=seconds, max_bytes=MAX_ANSWER
         )
-        self._check_signature(message, answer)
-        return answer
-
-    def _check_signature(self, message: Message, answer: HttpAnswer) -> None:
-        """A signature that is there must be right. Only a 200 decides anything, so only it must have one."""
-        signature = answer.headers.get(SIGNATURE_HEADER.lower())
-        if signature is None:
-            if self._settings.require_signed_answer and answer.status == 200:
-                raise BadAnswerSignature("the webhook receiver's answer is not signed")
-        elif not verifies_answer(self._settings.secrets, signature, message.id, answer.body):
+        signed = answer.headers.get(SIGNATURE_NAME)
+        if signed is not None and not verifies_answer(secrets, signed, message.id, answer.body):
             raise BadAnswerSignature("the signature of the webhook receiver's answer is wrong")
+        return answer

@@ -86,7 +86,7 @@ class WebhookChallenge:
             asked = messages.question(attempt, self._host.clock(), send_challenge=self._settings.send_challenge)
             fault: Fault
             try:
-                answer = await self._endpoint.post(self._settings.url, asked, deadline - loop.time())
+                answer = await self._endpoint.ask(asked, deadline - loop.time())
             except OutboundFault as error:
                 if error.kind not in TRIED_AGAIN:
                     raise
@@ -115,7 +115,7 @@ class NotifyingWebhook(WebhookChallenge):
 
     async def _tell(self, notice: Notice) -> None:
         message = messages.told(notice, self._host.clock())
-        answer = await self._endpoint.post(self._settings.notify_url, message, self._settings.timeout)
+        answer = await self._endpoint.tell(message, self._settings.timeout)
         if answer.status == 410:
             raise Refusal(Reason.DENIED, "the webhook receiver answered 410: it does not want this notice")
         if not 200 <= answer.status < 300:

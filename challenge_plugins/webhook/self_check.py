@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from challenge_plugins.webhook.answers import check_pong
-from challenge_plugins.webhook.endpoint import BadAnswerSignature, Endpoint
+from challenge_plugins.webhook.endpoint import BadAnswerSignature, Endpoint, UnsignedAnswer
 from challenge_plugins.webhook.messages import ping
 from challenge_plugins.webhook.settings import WebhookSettings
 from challenge_plugins.webhook.signature import sign
@@ -28,6 +28,7 @@ _CONNECTION_REMEDIES: Final = {
     "proxy": "correct the proxy in [outbound]",
     "too_large": "answer with the JSON of docs/webhook.md and nothing else",
 }
+_SIGN_IT: Final = "sign answers as docs/webhook.md says, or set `require_signed_answer` to off"
 _SHARE_IT: Final = "give the receiver this integration's signing_secret (`integration show NAME --reveal`)"
 
 
@@ -36,11 +37,12 @@ async def findings(settings: WebhookSettings, endpoint: Endpoint, host: Host) ->
     asked = ping(host.integration, host.clock())
     where = _host_of(settings.url)
     try:
-        answer = await endpoint.post(settings.url, asked, settings.timeout)
+        answer = await endpoint.ask(asked, settings.timeout)
     except OutboundFault as error:
         return [Finding(REACH, False, str(error), _remedy(error))]
-    except BadAnswerSignature as error:
-        return [Finding(REACH, True, where), Finding(ACCEPT, False, str(error), _SHARE_IT)]
+    except (BadAnswerSignature, UnsignedAnswer) as error:
+        remedy = _SIGN_IT if isinstance(error, UnsignedAnswer) else _SHARE_IT
+        return [Finding(REACH, True, where), Finding(ACCEPT, False, str(error), remedy)]
     found = [Finding(REACH, True, where), _accepted(answer, asked.id)]
     if found[-1].passed:
         found.append(await _rejected(settings, endpoint, host))
@@ -69,7 +71,7 @@ async def _rejected(settings: WebhookSettings, endpoint: Endpoint, host: Host) -
     asked = ping(host.integration, host.clock())
     wrong = sign([bytes(32)], asked.timestamp, asked.id, asked.body)
     try:
-        answer = await endpoint.post(settings.url, asked, settings.timeout, signature=wrong)
+        answer = await endpoint.ask(asked, settings.timeout, signature=wrong)
     except Fault as error:
         return Finding(REJECT, False, str(error), "let the receiver answer a wrong signature with 401")
     if 400 <= answer.status < 500:
@@ -82,7 +84,7 @@ async def _rejected(settings: WebhookSettings, endpoint: Endpoint, host: Host) -
 async def _notified(settings: WebhookSettings, endpoint: Endpoint, host: Host) -> Finding:
     where = _host_of(settings.notify_url)
     try:
-        answer = await endpoint.post(settings.notify_url, ping(host.integration, host.clock()), settings.timeout)
+        answer = await endpoint.tell(ping(host.integration, host.clock()), settings.timeout)
     except OutboundFault as error:
         return Finding(TELL, False, str(error), _remedy(error).replace("`url`", "`notify_url`"))
     except BadAnswerSignature as error:

@@ -50,6 +50,13 @@ def verifying(received: Received, secret: str = SECRET) -> Reply:
     return saying(received, "pong") if received.headers["x-scep-server-signature"] == right else Reply(401)
 
 
+def signing(received: Received, secret: str) -> Reply:
+    """The same, signed under this secret."""
+    reply = verifying(received)
+    header = sign_answer([secret.encode()], 1, received.id, reply.body)
+    return Reply(reply.status, reply.body, reply.headers | {"X-Scep-Server-Signature": header})
+
+
 def outline(findings: list[Finding]) -> list[tuple[str, bool]]:
     return [(finding.step, finding.passed) for finding in findings]
 
@@ -102,15 +109,25 @@ async def test_a_receiver_that_breaks_off_on_strangers(receiver, check) -> None:
 
 
 async def test_a_receiver_that_signs_under_another_secret(receiver, check) -> None:
-    def wrongly(received: Received) -> Reply:
-        reply = verifying(received)
-        header = sign_answer([b"another secret"], 1, received.id, reply.body)
-        return Reply(reply.status, reply.body, reply.headers | {"X-Scep-Server-Signature": header})
-
-    receiver.behave = wrongly
+    receiver.behave = lambda received: signing(received, "another secret")
     findings = await check()
     assert outline(findings) == [(REACH, True), (ACCEPT, False)]
     assert "signing_secret" in findings[-1].remedy
+
+
+async def test_a_receiver_that_does_not_sign_where_it_must(receiver, check) -> None:
+    """It has the secret: to be given it again would not help."""
+    findings = await check(require_signed_answer="on")
+    assert outline(findings) == [(REACH, True), (ACCEPT, False)]
+    assert "not signed" in findings[-1].text
+    assert findings[-1].remedy == "sign answers as docs/webhook.md says, or set `require_signed_answer` to off"
+
+
+async def test_an_address_for_notices_never_has_to_sign(receiver, check) -> None:
+    receiver.behave = lambda received: Reply(200) if received.path == "/notices" else signing(received, SECRET)
+    apart = receiver.url.replace("/hook", "/notices")
+    findings = await check(require_signed_answer="on", notify_url=apart)
+    assert outline(findings) == [(REACH, True), (ACCEPT, True), (REJECT, True), (TELL, True)]
 
 
 async def test_a_receiver_that_is_not_trusted(receiver, check) -> None:

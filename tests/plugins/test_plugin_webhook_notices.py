@@ -112,6 +112,16 @@ async def test_any_2xx_takes_it_whatever_its_body(house, receiver, made, issued)
     assert (house.counted("webhook", "told"), house.counted("webhook", "not_told")) == (4, 0)
 
 
+async def test_where_answers_must_be_signed_a_2xx_takes_a_notice_all_the_same(house, receiver, issued) -> None:
+    """It decides nothing, so there is nothing to protect; an unsigned 200 would else be told again for three days."""
+    settings, _ = PLUGIN.create("corp", {"url": receiver.url, "require_signed_answer": "on"}, house.keys)
+    judge = house.load("webhook", settings)
+    for status in (200, 204):
+        receiver.behave = functools.partial(replied, Reply(status))
+        await judge.notified(issued)
+    assert house.counted("webhook", "told") == 2
+
+
 async def test_everything_else_is_told_again_later(house, receiver, made, issued) -> None:
     judge, _ = made
     statuses = (302, 400, 401, 403, 404, 409, 429, 500, 503)
