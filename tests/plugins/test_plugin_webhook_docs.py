@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from challenge_plugins.webhook import PLUGIN
@@ -49,11 +50,27 @@ def test_the_examples_are_what_the_schema_says() -> None:
         wrong = [fault for fault in faults(SCHEMAS[schema], example) if "pattern" not in fault]
         assert wrong == []
     assert answer["request_id"] == question["id"]
+    assert notice["subject"] == question["csr"]["subject"]
 
 
 def test_every_setting_field_and_counter_is_explained() -> None:
     names = {one.name for one in PLUGIN.fields} | set(COUNTERS) | set(SCHEMAS["Answer"]["properties"])
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
+
+
+def closed(schema: object, name: str = "") -> Iterator[str]:
+    """Names of the schemas, with what is within them, that permit no other fields."""
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False:
+            yield name
+        for key, inner in schema.items():
+            yield from closed(inner, f"{name}.{key}" if name else key)
+
+
+def test_receivers_are_told_to_take_fields_that_are_added_and_to_send_none() -> None:
+    """Code made from the document would else refuse every message of a newer server; ours refuses their additions."""
+    assert sorted(closed(SCHEMAS)) == ["Answer", "Names", "Pong"]
+    assert "Fields may be added" in SCHEMAS["Question"]["properties"]["version"]["description"]
 
 
 def test_the_document_is_whole() -> None:

@@ -1,4 +1,8 @@
-"""As much of JSON Schema as docs/webhook-openapi.json uses. An unknown keyword is an error: nothing goes unchecked."""
+"""As much of JSON Schema as docs/webhook-openapi.json uses. An unknown keyword is an error: nothing goes unchecked.
+
+A field that is not documented is a fault here even where the schema would let it pass: receivers have to take fields
+that are added, and we do not send any that the document does not have.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ def _faults(schema: dict[str, Any], value: Any, where: str) -> Iterator[str]:
             for number, item in enumerate(value):
                 yield from _faults(wanted, item, f"{where}[{number}]")
         elif keyword == "properties" and isinstance(value, dict):
+            yield from (f"{where}: {name} is not documented" for name in value.keys() - wanted.keys())
             for name in wanted.keys() & value.keys():
                 yield from _faults(wanted[name], value[name], f"{where}.{name}")
         elif keyword not in SILENT | {"items", "properties"} and not _holds(keyword, wanted, schema, value):
