@@ -176,7 +176,7 @@ class Enrollment:
             await self._failed(active, attempt, refusal)
             raise
         if not opened.existing:
-            self._spent(active.name, authorization.grant)
+            self._spent(active.name, authorization.grant, opened.used_up)
         reply_to, encryption = read.sealed.reply_to, read.encryption
         if opened.intent is None:
             return await self._answer(active, opened.entry, candidate.attempt, encryption, reply_to)
@@ -193,13 +193,13 @@ class Enrollment:
         except Fault as fault:
             log.warning("integration %s is not told of a refusal: %s", active.name, fault)
 
-    def _spent(self, integration: str, grant: Grant) -> None:
+    def _spent(self, integration: str, grant: Grant, used_up: Sequence[bytes]) -> None:
         """Count it, and let the store of unspent challenges forget it in its own time: the ledger has decided."""
         if not grant.consumes:
             return
         self._metrics.challenges.inc("spent", len(grant.consumes))
-        if grant.uses == 1:
-            task = asyncio.create_task(self._challenges.forget(integration, grant.consumes))
+        if used_up:
+            task = asyncio.create_task(self._challenges.forget(integration, used_up))
             self._forgetting.add(task)
             task.add_done_callback(self._forgetting.discard)
 

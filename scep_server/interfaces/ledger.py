@@ -33,6 +33,8 @@ class Opened(Protocol):
     entry: Entry
     existing: bool
     """True: the transaction has a live entry that the opening does not replace; entry is that one, nothing written."""
+    used_up: tuple[bytes, ...]
+    """Of the MACs it consumed, those that nobody can use any more."""
 
 
 class Issuances(Protocol):

@@ -42,6 +42,7 @@ class OpenedEntry:
     intent: Intent | None
     entry: Entry
     existing: bool
+    used_up: tuple[bytes, ...] = ()
 
 
 class IssuancesPart:
@@ -70,13 +71,13 @@ class IssuancesPart:
         request. Refusal(CHALLENGE_SPENT), SerialCollision, LedgerUnavailable.
         """
         parameters = opening_parameters(opening)
-        entry, existing = await self._writer.run(lambda session: _open(session, opening, parameters), events)
+        entry, existing, used_up = await self._writer.run(lambda session: _open(session, opening, parameters), events)
         if existing or opening.prepared is None:
-            return OpenedEntry(None, entry, existing)
+            return OpenedEntry(None, entry, existing, used_up)
         if len(self._opened) >= OPENED_LIMIT:
             self._opened.clear()
         self._opened[entry.id] = entry
-        return OpenedEntry(_intent(entry.id, opening.prepared), entry, existing=False)
+        return OpenedEntry(_intent(entry.id, opening.prepared), entry, existing=False, used_up=used_up)
 
     async def follow(self, entry_id: int, opening: Opening, events: Sequence[Event]) -> OpenedEntry:
         """A pending entry goes by the opening's transaction id from now on. That transaction's own live entry, where it
@@ -203,7 +204,7 @@ def _intent(entry_id: int, prepared: Prepared) -> Intent:
     return Intent(entry_id, prepared.issuer_id, prepared.serial, prepared.tbs)
 
 
-def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tuple[Entry, bool]]:
+def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tuple[Entry, bool, tuple[bytes, ...]]]:
     entry_id = session.insert(session.sql.open_entry, parameters)
     if entry_id is None:
         # Either the transaction has an entry already, or the serial is taken.
@@ -211,15 +212,15 @@ def _open(session: Session, opening: Opening, parameters: Parameters) -> Done[tu
         if found is not None:
             current = entry_of(found)
             if _stands(current, opening):
-                return Done((current, True), current.id, wrote=False)
+                return Done((current, True, ()), current.id, wrote=False)
             session.change(session.sql.retire_entry, {"entry_id": current.id})
             entry_id = session.insert(session.sql.open_entry, parameters)
     if entry_id is None:
         raise SerialCollision(parameters["serial"])
-    holder = spend(session, opening, parameters, entry_id)
+    holder, used_up = spend(session, opening, parameters, entry_id)
     if holder is not None:
-        return Done((holder, True), holder.id, wrote=False, undo=True)
-    return Done((opened_entry(entry_id, opening, parameters), False), entry_id)
+        return Done((holder, True, ()), holder.id, wrote=False, undo=True)
+    return Done((opened_entry(entry_id, opening, parameters), False, used_up), entry_id)
 
 
 def _follow(session: Session, entry_id: int, opening: Opening, parameters: Parameters) -> Done[Entry]:

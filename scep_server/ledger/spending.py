@@ -16,17 +16,24 @@ from scep_server.types import Entry, Opening
 LAST: Final = b"\xff\xff"
 
 
-def spend(session: Session, opening: Opening, parameters: Parameters, entry_id: int) -> Entry | None:
-    """Take a slot of each MAC for the entry just inserted.
+def spend(
+    session: Session, opening: Opening, parameters: Parameters, entry_id: int
+) -> tuple[Entry | None, tuple[bytes, ...]]:
+    """Take a slot of each MAC for the entry just inserted. Gives the MACs whose last slot that was.
 
-    The live entry that took one for this very request, where there is one, and then the caller must undo what it wrote:
-    who asks again for a lost reply takes nobody else's use. Refusal(CHALLENGE_SPENT) when all slots of a MAC are taken.
+    First comes the live entry that took one for this very request, where there is one, and then the caller must undo
+    what it wrote: who asks again for a lost reply takes nobody else's use. Refusal(CHALLENGE_SPENT) when all slots of a
+    MAC are taken.
     """
+    used_up = []
     for mac in opening.consumes:
-        holder = _take(session, mac, opening.uses, parameters, entry_id)
-        if holder is not None:
-            return holder
-    return None
+        use = _take(session, mac, opening.uses, parameters, entry_id)
+        if isinstance(use, Entry):
+            return use, ()
+        if use == opening.uses - 1:
+            session.change(session.sql.use_up, {"mac": mac})
+            used_up.append(mac)
+    return None, tuple(used_up)
 
 
 def slots(mac: bytes) -> Parameters:
@@ -34,7 +41,7 @@ def slots(mac: bytes) -> Parameters:
     return {"first": mac, "last": mac + LAST}
 
 
-def _take(session: Session, mac: bytes, uses: int, parameters: Parameters, entry_id: int) -> Entry | None:
+def _take(session: Session, mac: bytes, uses: int, parameters: Parameters, entry_id: int) -> Entry | int:
     use = _next_slot(session, mac) if uses > 1 else 0
     while True:
         holder = _holder(session, mac, parameters) if use else None
@@ -45,11 +52,8 @@ def _take(session: Session, mac: bytes, uses: int, parameters: Parameters, entry
         slot = mac + use.to_bytes(2, "big") if use else mac
         # On PostgreSQL this waits for another's uncommitted row: whoever comes second goes on to the next slot.
         if session.change(session.sql.spend, {"mac": slot, "entry_id": entry_id}):
-            break
+            return use
         use += 1
-    if use == uses - 1:
-        session.change(session.sql.use_up, {"mac": mac})
-    return None
 
 
 def _next_slot(session: Session, mac: bytes) -> int:

@@ -151,11 +151,13 @@ class Spending:
         await ledgers[0].challenges.put([five], None, ())
         orders = [other_key(consumes=(five.mac,), uses=5) for _ in range(30)]
         for order in orders[:4]:
-            await ledgers[0].open(order, ())
+            assert (await ledgers[0].open(order, ())).used_up == ()
         assert await ledgers[1].challenges.find("jamf", five.mac) == five
         work = (ledgers[n % 2].open(order, ()) for n, order in enumerate(orders[4:]))
         results = await asyncio.gather(*work, return_exceptions=True)
-        assert sum(isinstance(result, Refusal) for result in results) == 25
+        (opened,) = [result for result in results if not isinstance(result, BaseException)]
+        assert (opened.used_up, len(results)) == ((five.mac,), 26)
+        assert {type(result) for result in results if result is not opened} == {Refusal}
         last = max(entry.id for entry in ledgers[0].entries())
         assert await ledgers[0].challenges.find("jamf", five.mac) == SpentChallenge(last)
         assert await ledgers[0].challenges.unspent("jamf") == 0

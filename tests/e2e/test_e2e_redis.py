@@ -43,6 +43,12 @@ class Stage:
     def page(self) -> wire.Answer:
         return wire.request("GET", f"{self.url}/mscep_admin/", headers=self.login)
 
+    def values(self) -> list[bytes]:
+        """Keys of the challenges that are there."""
+        found = self.redis.ask("KEYS", "scep:*:challenge:*")
+        assert isinstance(found, list)
+        return found
+
     def counted(self, sample: str) -> float:
         lines = wire.request("GET", self.admin("metrics")).body.decode().splitlines()
         return float(next(line for line in lines if line.startswith(sample)).rpartition(" ")[2])
@@ -94,6 +100,16 @@ def test_redis_that_is_down_delays_challenges_and_nothing_else(stage: Stage) -> 
     assert outcome_of(wire.post(stage.url, stage.request("new", stage.mint()))).short == SUCCESS
     issued = [row["subject"] for row in server.certificates() if row["integration"] == "once"]
     assert sorted(issued) == ["CN=first,O=Example", "CN=new,O=Example"]
+
+
+def test_redis_forgets_a_challenge_of_two_uses_after_the_second(stage: Stage) -> None:
+    """Or it would count as unspent, for a ceiling and at last as expired."""
+    challenge = stage.server.run("challenge", "mint", "once", "--uses", "2").stdout.strip()
+    kept = len(stage.values())
+    assert outcome_of(wire.post(stage.url, stage.request("one-of-two", challenge))).short == SUCCESS
+    assert len(stage.values()) == kept
+    assert outcome_of(wire.post(stage.url, stage.request("two-of-two", challenge))).short == SUCCESS
+    until(lambda: len(stage.values()) == kept - 1)
 
 
 def test_redis_that_is_slow_keeps_nobody_waiting(stage: Stage) -> None:
