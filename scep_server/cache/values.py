@@ -11,11 +11,13 @@ import json
 from datetime import datetime
 from typing import Final
 
+from scep_server.errors import Fault
 from scep_server.interfaces import KeyFile
 from scep_server.types import NameBinding, OpenChallenge
 
 TAG_BYTES: Final = 32
 CONTEXT: Final = "redis challenge"
+MEMBERS: Final = {"minted_at", "expires_at", "uses", "subject", "sans", "device_ids", "sealed", "lookups"}
 
 
 def pack(challenge: OpenChallenge, keys: KeyFile) -> bytes:
@@ -35,11 +37,15 @@ def pack(challenge: OpenChallenge, keys: KeyFile) -> bytes:
 
 
 def unpack(value: bytes, integration: str, mac: bytes, keys: KeyFile) -> OpenChallenge | None:
-    """The challenge of this integration and MAC; None when the value is not one that pack() made for it."""
+    """The challenge of this integration and MAC; None when the value is not one that pack() made for it. Fault for one
+    that tells more than this program knows: what it is bound to is not let through.
+    """
     tag, body = value[:TAG_BYTES], value[TAG_BYTES:]
     if not hmac.compare_digest(tag, _tag(integration, mac, body, keys)):
         return None
     content = json.loads(body)
+    if unknown := content.keys() - MEMBERS:
+        raise Fault(f"a challenge in Redis tells what this program does not know: {', '.join(sorted(unknown))}")
     sans = content["sans"]
     return OpenChallenge(
         integration=integration,

@@ -11,6 +11,7 @@ import pytest
 
 from scep_server.cache import RedisChallenges
 from scep_server.cache.challenges import PIECE
+from scep_server.cache.values import TAG_BYTES, _tag, pack
 from scep_server.errors import ChallengesFull, Fault
 from scep_server.keyfile import SecretKeyFile
 from scep_server.ledger import Ledger
@@ -256,6 +257,20 @@ async def test_two_ledgers_may_share_a_redis(challenges: RedisChallenges, hands:
     await challenges.put([one], None, ())
     assert await other.find("jamf", one.mac) is None
     assert (await other.unspent("jamf"), await other.expire(hands.utc + timedelta(days=1))) == (0, 0)
+
+
+async def test_what_a_newer_program_bound_is_not_let_through(
+    challenges: RedisChallenges, hands: Hands, redis: RedisProcess, keys: SecretKeyFile, ledger: Ledger
+) -> None:
+    """Two versions may serve side by side; the older one cannot hold a name against what it does not know."""
+    one = challenge(hands)
+    await challenges.put([one], None, ())
+    (key,) = keys_of(redis, "challenge")
+    body = pack(one, keys)[TAG_BYTES:-1] + b',"countries":["NL"]}'
+    redis.ask("SET", key, _tag(one.integration, one.mac, body, keys) + body)
+    with pytest.raises(Fault, match="does not know: countries"):
+        await challenges.find("jamf", one.mac)
+    assert kinds(ledger) == []
 
 
 class TestForgedValues:
