@@ -23,7 +23,7 @@ from scep_server.codec.names import (
     prepared,
     same_name,
 )
-from scep_server.errors import Reason, Refusal
+from scep_server.errors import Malformed, Reason, Refusal
 from scep_server.types import IssueOrder, NameBinding
 
 _DESCRIPTORS: Final = {
@@ -51,16 +51,21 @@ Folded = tuple[frozenset[tuple[str, str]], ...]
 
 def name_der(text: str) -> bytes:
     """DER of an RFC 4514 name, as people write it: any case of descriptors, spaces around separators. ValueError when
-    it is none.
+    it is none, or none that a request could have.
     """
     if not text.strip():
         return EMPTY_NAME
     pieces = _SEPARATOR.split(text.strip())
     written = "".join(piece if piece in {",", "+"} else _tightened(piece) for piece in pieces)
     try:
-        return x509.Name.from_rfc4514_string(written, _DESCRIPTORS).public_bytes()
+        der = x509.Name.from_rfc4514_string(written, _DESCRIPTORS).public_bytes()
     except (ValueError, KeyError):
         raise ValueError("no name in the form of RFC 4514, such as CN=device-1,O=Example") from None
+    try:
+        prepared(der)
+    except Malformed as error:
+        raise ValueError(str(error)) from None
+    return der
 
 
 def canonical_subject(text: str) -> str:

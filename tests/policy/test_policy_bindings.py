@@ -108,6 +108,16 @@ def test_what_is_no_name_is_said_so(text: str) -> None:
         canonical_subject(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"), [("DC=é", "ascii"), ("uid=" + "x" * 300, "256"), (",".join(["O=a"] * 60), "50 are allowed")]
+)
+def test_a_name_that_no_certificate_could_say_is_said_so(text: str, cause: str) -> None:
+    with pytest.raises(ValueError, match=cause):
+        canonical_subject(text)
+    with pytest.raises(Refusal, match=f"cannot be read.*{cause}"):
+        check_binding(order(), NameBinding(subject=text))
+
+
 @pytest.mark.parametrize("text", ["host.example", "dns:", "dirname:CN=x", "ip:host", "dns:büro.example"])
 def test_what_is_no_san_is_said_so(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
