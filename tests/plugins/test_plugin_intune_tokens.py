@@ -213,6 +213,15 @@ async def test_whatever_the_way_there_answers_is_a_fault(
         await plugin.redeem(attempt)
 
 
+async def test_msal_itself_logs_nothing(corp: Connection, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    await corp.load().redeem(corp.attempt())
+    corp.app.secret = "another"
+    with pytest.raises(errors.Fault):
+        await corp.load().redeem(corp.attempt())
+    assert [record.name for record in caplog.records if record.name.partition(".")[0] == "msal"] == []
+
+
 async def test_entras_words_are_told_by_their_code_only(corp: Connection) -> None:
     said = {"error": "invalid_client", "error_description": f"AADSTS7000215: wrong secret {SECRET} provided"}
     corp.intune.fail("token", Fault.answering(401, said))
