@@ -49,7 +49,7 @@ def test_no_form_asks_twice_under_one_name(mdm: Mdm, challenge: str, more: dict[
         (Mdm.INTUNE, "static", "--challenge intune"),
         (Mdm.INTUNE, "dynamic", "--challenge intune"),
         (Mdm.JAMF, "intune", "--challenge static or --challenge dynamic or --challenge jamf"),
-        (Mdm.JAMF, "webhook", "--challenge static"),
+        (Mdm.JAMF, "webhook", "asks this server's webhook for one; add an integration with --challenge static"),
         (Mdm.WORKSPACE_ONE, "jamf", "--challenge static or --challenge dynamic"),
         (Mdm.APPLE, "intune", "--for intune"),
         (Mdm.APPLE, "jamf", "--for jamf"),

@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from scep_server import plugins
-from scep_server.assembly.forms import Mdm, forms
+from scep_server.assembly.forms import LOST, Facts, Mdm, forms
 from scep_server.assembly.options import PARSERS
 from scep_server.cli.application import application
 from tests.assembly.form_facts import facts
@@ -144,6 +144,27 @@ def test_every_field_of_the_form_is_explained(mdm: Mdm, challenge: str) -> None:
     named = {one.name for form in forms(mdm, facts(challenge, addresses=ADDRESSES)) for one in form.fields}
     assert sorted(named - cells - bold - {"Level"}) == []
     assert "Level" not in named or "Level: User Level" in page
+
+
+@pytest.mark.parametrize(("mdm", "challenge"), FORMS)
+def test_the_page_says_what_the_form_says(mdm: Mdm, challenge: str) -> None:
+    """Values that are the same for everybody; the others are this integration's own."""
+    page = PAGES[mdm].read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", page, re.MULTILINE)
+    known = facts(challenge, addresses=ADDRESSES)
+    fields = [one for form in forms(mdm, known) for one in form.fields if not _own(one.value, known)]
+    assert len(fields) > 10
+    for one in fields:
+        told = "\n".join(cells for names, cells in rows if one.name in names.split(", "))
+        wanted = (one.value, "any;") if one.value else ("none", "blank")
+        in_prose = f"{one.name} {one.value}" in page or f"{one.name}: {one.value}" in page
+        assert in_prose or any(text in told for text in wanted), (one.name, one.value, told)
+
+
+def _own(value: str, known: Facts) -> bool:
+    """Secrets, addresses, files, the name, and what is computed."""
+    own = (known.integration.name, known.fingerprint.hex().upper(), LOST, *ADDRESSES.values())
+    return value.startswith("/") or any(one in value for one in own)
 
 
 def test_every_code_of_entra_is_one_that_the_plugin_knows() -> None:

@@ -19,7 +19,7 @@ _MAKERS: Final[Mapping[tuple[Mdm, str], Callable[[Facts], Sequence[Form]]]] = {
     (Mdm.INTUNE, "intune"): intune.delegated,
 }
 _REASONS: Final = {
-    Mdm.JAMF: "Jamf Pro sends a static challenge, fetches one from a challenge URL, or asks a webhook",
+    Mdm.JAMF: "Jamf Pro sends a static challenge, fetches one from a page, or asks this server's webhook for one",
     Mdm.WORKSPACE_ONE: "Workspace ONE sends a static challenge, or fetches one from a challenge URL",
     Mdm.INTUNE: "Intune makes its own challenges, which only Microsoft can check",
 }
