@@ -6,14 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from scep_server.testing.suite import Suite
 from tests.e2e import wire
+from tests.e2e.polling import until
 from tests.e2e.server import ScepServer, free_port
 from tests.house.tree import ROOT
 from tests.house.typed import type_in
@@ -85,16 +86,6 @@ class Site:
         return next(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
 
 
-def within(seconds: float, happened: Callable[[], bool]) -> bool:
-    """True as soon as it happened."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def typed(port: int, admin_port: int, inventory_port: int) -> str:
     """Section 9 as one script, with ports of its own; the inventory is stopped by the last block."""
     blocks = [text for text in COMMANDS.findall(PAGE) if not any(w in text for w in (MAKES_FOLDERS, INSTALLS, TESTS))]
@@ -126,6 +117,12 @@ def test_every_block_of_the_page_is_used() -> None:
     assert len(files) + len(commands) == len(fences) > 10
 
 
+def test_everything_that_a_subclass_may_say_is_explained() -> None:
+    table = PAGE[PAGE.index("| in your subclass |") : PAGE.index("An inventory to talk to")]
+    says = {*Suite.__annotations__, "surroundings", "right_challenge", "wrong_challenge"}
+    assert sorted(name for name in says if f"`{name}" not in table) == []
+
+
 def test_its_contract_and_its_own_test_pass(followed: Followed) -> None:
     printed = shell(
         block(TESTS).replace("-m pytest", "-m pytest -q -ra -p no:cacheprovider"),
@@ -152,7 +149,7 @@ def test_the_device_of_the_page_is_enrolled_and_nobody_else(site: Site) -> None:
 
 def test_its_counters_are_exported_and_its_job_runs(site: Site) -> None:
     assert 'scep_server_plugin_events_total{event="made",plugin="voucher"} 1.0' in site.printed
-    assert within(10, lambda: site.metric("inventory_up") + site.metric("inventory_down") >= 1)
+    until(lambda: site.metric("inventory_up") + site.metric("inventory_down") >= 1, 10)
 
 
 def test_its_inventory_was_told(site: Site) -> None:
