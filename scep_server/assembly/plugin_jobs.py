@@ -28,6 +28,8 @@ RUN_SECONDS: Final = 30.0
 cannot be reached for longer, another process may begin the same work too, so every job is repeatable.
 """
 PROLONG_SECONDS: Final = 10.0
+INSTANT: Final = timedelta(seconds=1)
+"""A run as short as this ends when it began, so that its turn need not be prolonged."""
 
 
 def holder() -> str:
@@ -84,6 +86,17 @@ class PluginJobs:
         self._running.pop(task.get_name(), None)
 
     async def _once(self, work: Work) -> None:
+        began = self._clock()
+        if not await self._take_turn(work):
+            return
+        await self._faults.outlive(work.name, functools.partial(self._alone, work))
+        ended = self._clock()
+        self._next[work.name] = ended + timedelta(seconds=work.seconds)
+        if ended - began > INSTANT:
+            await self._take_turn(work)
+
+    async def _take_turn(self, work: Work) -> bool:
+        """True: this process has the turn, until the next one is due."""
         taken: list[Work] = []
 
         async def take() -> None:
@@ -95,8 +108,7 @@ class PluginJobs:
 
         # Apart, or a turn that another process took would be told as a success.
         await self._faults.outlive(f"taking up {work.name}", take)
-        if taken:
-            await self._faults.outlive(work.name, functools.partial(self._alone, work))
+        return bool(taken)
 
     async def _alone(self, work: Work) -> None:
         async with exclusive(self._leases, work.name, self._holder, self._clock) as mine:

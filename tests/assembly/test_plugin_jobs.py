@@ -76,6 +76,22 @@ async def test_work_keeps_its_pace_over_all_processes(ledger: Ledger, clock: lis
     assert (one.runs, two.runs) == (1, 1)
 
 
+async def test_the_pace_is_from_the_end_of_a_run_to_the_next(ledger: Ledger, clock: list[datetime]) -> None:
+    one, two = Process(ledger, "one", clock), Process(ledger, "two", clock)
+    one.gate.clear()
+    await one.look_and_leave()
+    clock[0] += timedelta(seconds=90)
+    one.gate.set()
+    await one.ended()
+    clock[0] += timedelta(seconds=55)
+    await one.look()
+    await two.look()
+    assert (one.runs, two.runs) == (1, 0)
+    clock[0] += timedelta(seconds=5)
+    await one.look()
+    assert one.runs == 2
+
+
 async def test_work_of_a_process_that_died_is_taken_over(ledger: Ledger, clock: list[datetime]) -> None:
     one, two = Process(ledger, "one", clock), Process(ledger, "two", clock)
     one.gate.clear()
