@@ -43,7 +43,11 @@ def delegated(facts: Facts) -> Sequence[Form]:
                 FormField("Key usage", "Digital signature"),
                 FormField("Key size (bits)", str(KEY_BITS)),
                 FormField("Hash algorithm", "SHA-2"),
-                FormField("Root Certificate", "the trusted certificate profile", "Windows: issuing CA's; others: root's"),
+                FormField(
+                    "Root Certificate",
+                    "the trusted certificate profile",
+                    "Windows: the issuing CA's; others: the root's",
+                ),
                 FormField("Extended key usage", "Client Authentication", "1.3.6.1.5.5.7.3.2, from Predefined values"),
                 FormField("Renewal threshold (%)", "20", "of the lifetime left; a new key enrols then"),
                 FormField("SCEP Server URLs", facts.scep_url),
