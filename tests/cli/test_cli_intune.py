@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from scep_server.cli.output import printable
 from tests.cli import program
 from tests.cli.program import Quickstart, json_lines
+from tests.plugins.intune_connection import app_pem
 from tests.simulators.intune import RemoteSimulator
 
 SECRET = "entra-app-secret"
@@ -89,6 +91,27 @@ def test_a_missing_permission_is_a_failed_step_with_its_remedy(connected: Connec
     assert SECRET not in done.stdout + done.stderr
     (record,) = json_lines(told.stdout)
     assert (told.returncode, record["passed"]) == (1, False)
+    assert connected.call("integration", "test", "default").returncode == 0
+
+
+def test_a_certificate_takes_the_place_of_the_secret(connected: Connected, tmp_path: Path) -> None:
+    pem, certificate = app_pem()
+    uploaded = certificate.public_bytes(Encoding.PEM).decode()
+    app = connected.intune.do("add_app", tenant=connected.tenant, certificates=[uploaded])["client_id"]
+    (tmp_path / "app.pem").write_text(pem)
+    (tmp_path / "secret").write_text(SECRET)
+    rotate = ("integration", "rotate-secret", "default", "--json")
+    given = ("--setting", f"client_id={app}", "--setting-file", f"client_certificate={tmp_path / 'app.pem'}")
+    changed = connected.call(*rotate, *given)
+    try:
+        done = connected.call("integration", "test", "default")
+    finally:
+        back = ("--setting", f"client_id={connected.client_id}", "--secret-file", tmp_path / "secret")
+        assert connected.call(*rotate, *back).returncode == 0
+    assert (changed.returncode, done.returncode) == (0, 0), changed.stderr + done.stdout
+    assert "client certificate" in done.stdout
+    assert "PRIVATE KEY" not in changed.stdout + changed.stderr + done.stdout
+    assert connected.intune.calls("token")[-1]["client_id"] == app
     assert connected.call("integration", "test", "default").returncode == 0
 
 
