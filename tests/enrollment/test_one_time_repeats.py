@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import uuid
+from datetime import timedelta
 
 import pytest
 
+from scep_server.assembly.site import utc_now
 from scep_server.codec.envelope import password_recipient
 from scep_server.types import Cipher, EntryState, MintOrder
 from tests.e2e.crafted import attributes_of, envelope, message
@@ -22,7 +24,7 @@ def device() -> Device:
 
 async def serve(walk: Walk, **options: str) -> None:
     """Serve `once`, which keeps what it mints for clients whose key cannot decrypt."""
-    await walk.site.integrations.add("once", "dynamic", options, {"kept_for_ec": "on"})
+    await walk.site.integrations.add("once", "dynamic", options, {"kept_for_ec": "on", "lifetime_minutes": "600"})
     walk.site.activate()
 
 
@@ -109,4 +111,16 @@ async def test_a_spent_challenge_is_recalled_for_the_key_that_spent_it_only(walk
     challenge = await mint(walk, "t-1")
     assert (await send(walk, under_challenge(Device.named("ec", ec_key(1)), "t-1", challenge))).status == "SUCCESS"
     assert (await send(walk, under_challenge(Device.named("ec", ec_key(2)), "t-1", challenge))).fail_info == 2
+    (refused,) = [row.body for row in walk.site.ledger.events() if '"request.refused"' in row.body]
+    assert '"reason":"unreadable"' in refused
     assert len(list(walk.site.ledger.entries())) == 1
+
+
+async def test_a_spent_challenge_makes_way_for_new_ones_when_its_window_ends(walk: Walk) -> None:
+    """Two are tried on a message, and two were minted since."""
+    await serve(walk)
+    device = Device.named("ec", ec_key(1))
+    assert (await send(walk, under_challenge(device, "t-1", await mint(walk, "t-1")))).status == "SUCCESS"
+    walk.road._clock = walk.road._reader._clock = lambda: utc_now() + timedelta(hours=2)
+    new = [await mint(walk, "t-1") for _ in range(2)]
+    assert (await send(walk, under_challenge(device, "t-1", new[0]))).status == "SUCCESS"
