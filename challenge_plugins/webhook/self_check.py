@@ -23,10 +23,11 @@ TELL: Final = "ping the address for notices"
 _CONNECTION_REMEDIES: Final = {
     "name": "correct the host name in `url`, or this machine's name service",
     "refused": "start the receiver, or correct the port in `url`",
-    "tls": "let the receiver send its whole chain, and name its private CA in `ca_file` of [outbound]",
+    "tls": "speak TLS at the port in `url`, send the whole chain, and name a private CA in `ca_file` of [outbound]",
     "timeout": "open the way to the receiver (firewall, proxy), or raise `timeout_seconds`",
     "proxy": "correct the proxy in [outbound]",
     "too_large": "answer with the JSON of docs/webhook.md and nothing else",
+    "other": "correct host and port in `url`, open the way there (route, firewall), or look into the receiver's log",
 }
 _SIGN_IT: Final = "sign answers as docs/webhook.md says, or set `require_signed_answer` to off"
 _SHARE_IT: Final = "give the receiver this integration's signing_secret (`integration show NAME --reveal`)"

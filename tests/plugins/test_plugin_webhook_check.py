@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,27 @@ async def test_a_receiver_that_is_not_trusted(receiver, check) -> None:
     assert (finding.step, finding.passed) == (REACH, False)
     assert "ca_file" in finding.remedy
     assert receiver.received == []
+
+
+async def test_a_port_that_speaks_no_tls(receiver, check) -> None:
+    plain = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    serving = threading.Thread(target=plain.serve_forever, args=(0.02,))
+    serving.start()
+    try:
+        (finding,) = await check(url=f"https://127.0.0.1:{plain.server_port}/hook")
+    finally:
+        plain.shutdown()
+        serving.join()
+        plain.server_close()
+    assert (finding.step, finding.passed) == (REACH, False)
+    assert finding.remedy.startswith("speak TLS at the port in `url`")
+
+
+async def test_a_host_that_cannot_be_reached_has_no_log_to_look_into(check) -> None:
+    """The broadcast address: no machine has a way to it for TCP."""
+    (finding,) = await check(url="https://255.255.255.255/hook")
+    assert "unreachable" in finding.text
+    assert finding.remedy.startswith("correct host and port in `url`")
 
 
 async def test_a_receiver_that_is_down(receiver, check) -> None:
