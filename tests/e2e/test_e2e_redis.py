@@ -43,9 +43,9 @@ class Stage:
     def page(self) -> wire.Answer:
         return wire.request("GET", f"{self.url}/mscep_admin/", headers=self.login)
 
-    def values(self) -> list[bytes]:
-        """Keys of the challenges that are there."""
-        found = self.redis.ask("KEYS", "scep:*:challenge:*")
+    def keys(self, kind: str) -> list[bytes]:
+        """Keys in Redis of this kind."""
+        found = self.redis.ask("KEYS", f"scep:*{kind}*")
         assert isinstance(found, list)
         return found
 
@@ -105,11 +105,11 @@ def test_redis_that_is_down_delays_challenges_and_nothing_else(stage: Stage) -> 
 def test_redis_forgets_a_challenge_of_two_uses_after_the_second(stage: Stage) -> None:
     """Or it would count as unspent, for a ceiling and at last as expired."""
     challenge = stage.server.run("challenge", "mint", "once", "--uses", "2").stdout.strip()
-    kept = len(stage.values())
+    kept = len(stage.keys(":challenge:"))
     assert outcome_of(wire.post(stage.url, stage.request("one-of-two", challenge))).short == SUCCESS
-    assert len(stage.values()) == kept
+    assert len(stage.keys(":challenge:")) == kept
     assert outcome_of(wire.post(stage.url, stage.request("two-of-two", challenge))).short == SUCCESS
-    until(lambda: len(stage.values()) == kept - 1)
+    until(lambda: len(stage.keys(":challenge:")) == kept - 1)
 
 
 def test_redis_that_is_slow_keeps_nobody_waiting(stage: Stage) -> None:
@@ -128,3 +128,13 @@ def test_redis_that_is_slow_keeps_nobody_waiting(stage: Stage) -> None:
     stage.link.seconds = 0
     until(lambda: wire.post(stage.url, bodies[0]).status == 200, 10)
     assert outcome_of(wire.post(stage.url, bodies[0])).short == SUCCESS
+
+
+def test_redis_shows_what_expired_and_the_server_counts_it(stage: Stage) -> None:
+    """At its start, and each minute."""
+    stage.mint()
+    (unspent,) = stage.keys(":open")
+    stage.redis.ask("ZADD", unspent, 1, "a challenge that ended in 1970")
+    assert stage.server.stop() == 0
+    stage.server.start()
+    until(lambda: stage.counted('scep_server_challenges_total{event="expired"}') == 1)
