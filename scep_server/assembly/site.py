@@ -38,7 +38,7 @@ from scep_server.ledger import Ledger, open_ledger
 from scep_server.metrics import Metrics
 from scep_server.outbound import HttpsClient
 from scep_server.status import Outbox, Pulling, revoke
-from scep_server.types import SAN_TYPES, Entry, Finding, Integration, Minted, MintOrder, RevocationResult, Route
+from scep_server.types import SAN_TYPES, Entry, Finding, Integration, Minted, MintOrder, Notice, RevocationResult, Route
 
 if TYPE_CHECKING:
     from scep_server.cache import RedisServer
@@ -301,7 +301,14 @@ class Site:
 
     @functools.cached_property
     def _outbox(self) -> Outbox:
-        return Outbox(self.ledger, self.plugin, self.metrics, utc_now)
+        return Outbox(self.ledger, self._told, self.metrics, utc_now)
+
+    def _told(self, notice: Notice) -> plugins.GuardedPlugin | None:
+        """Not a plugin of the same name that came after it: a notice holds names and a certificate."""
+        loaded = self._loaded.get(notice.integration)
+        if loaded is None or notice.at < loaded.integration.created_at:
+            raise LookupError("the integration was deleted")
+        return loaded.plugin
 
     def _pulling(self, name: str, plugin: plugins.GuardedPlugin) -> Pulling:
         return Pulling(name, self._certificates.issuer_id, plugin, self.ledger, self.metrics, utc_now)

@@ -196,8 +196,8 @@ class Issuing:
         return certificate, pack(certificate.der)
 
     async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Attempt) -> Entry:
-        if entry.requested_at < active.integration.created_at:
-            # Deleted, and made anew under the same name: who had to confirm this certificate is asked no more.
+        if not active.let_in(entry):
+            # Who had to confirm this certificate is asked no more.
             gone = Refusal(Reason.UNCONFIRMED, "the integration that asked for it was deleted")
             await self.withdraw(None, entry, None, gone)
             raise gone

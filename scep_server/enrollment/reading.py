@@ -119,7 +119,7 @@ class Reader:
         entry = self._ledger.find(active.name, sealed.reply_to.transaction_id)
         if entry is None or entry.signer_key != sealed.signer.key_hash or not is_live(entry, self._clock()):
             return ""
-        return entry.reference
+        return reference_of(active, entry)
 
     def unlock(self, active: ActiveIntegration, locked: Locked, passwords: Sequence[bytes]) -> Application | Query:
         """Blocking. The same for a locked request, by the first two of these passwords (R50)."""
@@ -205,6 +205,11 @@ def _addressed(sealed: SealedRequest) -> Iterator[None]:
         if refusal.reply_to is None:
             refusal.reply_to = sealed.reply_to
         raise
+
+
+def reference_of(active: ActiveIntegration, entry: Entry) -> str:
+    """What the plugin noted about its grant; empty for another's note, which it could not read."""
+    return entry.reference if active.let_in(entry) else ""
 
 
 def password_hint(sealed: SealedRequest, reference: str = "") -> PasswordHint:

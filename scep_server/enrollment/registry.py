@@ -9,7 +9,16 @@ from typing import Protocol
 from scep_server.codec.capabilities import ca_caps
 from scep_server.errors import Fault
 from scep_server.interfaces import ChallengePlugin
-from scep_server.types import Allowed, Cipher, Digest, Integration, IntegrationOptions, MessageType, PasswordHint
+from scep_server.types import (
+    Allowed,
+    Cipher,
+    Digest,
+    Entry,
+    Integration,
+    IntegrationOptions,
+    MessageType,
+    PasswordHint,
+)
 
 ALWAYS_TYPES = frozenset({MessageType.PKCS_REQ, MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL})
 ALWAYS_DIGESTS = frozenset({Digest.SHA256, Digest.SHA384, Digest.SHA512})
@@ -59,6 +68,10 @@ class ActiveIntegration:
     def options(self) -> IntegrationOptions:
         """Its switches."""
         return self.integration.options
+
+    def let_in(self, entry: Entry) -> bool:
+        """False for an entry of an integration of the same name that was deleted before this one was made."""
+        return entry.requested_at >= self.integration.created_at
 
     def judge(self) -> Judge:
         """The challenge plugin. Fault when its settings are unusable: nobody is let in by a broken check."""

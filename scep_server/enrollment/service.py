@@ -15,7 +15,15 @@ from scep_server.enrollment.issuing import Candidate, Issuing, new_candidate
 from scep_server.enrollment.notices import notice_of_attempt
 from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.queries import CrlSource, polled_entry, queried_certificate, queried_crl
-from scep_server.enrollment.reading import Application, Locked, Query, Reader, password_hint, query_encryption
+from scep_server.enrollment.reading import (
+    Application,
+    Locked,
+    Query,
+    Reader,
+    password_hint,
+    query_encryption,
+    reference_of,
+)
 from scep_server.enrollment.refusals import Refusals
 from scep_server.enrollment.registry import ActiveIntegration, Registry
 from scep_server.enrollment.retransmission import resumes
@@ -266,7 +274,7 @@ class Enrollment:
         if entry.state is EntryState.PENDING:
             challenge = (await self._run(lambda: self._stored.open(entry))).challenge
             return None if challenge is None else challenge.encode()
-        passwords = await active.judge().reveal(password_hint(sealed, entry.reference))
+        passwords = await active.judge().reveal(password_hint(sealed, reference_of(active, entry)))
         return passwords[0] if passwords else None
 
     def _look_up(self, active: ActiveIntegration, query: Query) -> bytes:

@@ -29,8 +29,8 @@ class Told(Protocol):
         ...
 
 
-Find = Callable[[str], Told | None]
-"""Integration name to its plugin. LookupError: the integration is gone. None: it cannot be loaded now."""
+Find = Callable[[Notice], Told | None]
+"""The plugin that a notice is for. LookupError: its integration is gone. None: it cannot be loaded now."""
 
 
 class Outbox:
@@ -68,7 +68,7 @@ class Outbox:
     async def _tell(self, notice: Notice) -> tuple[bool, ScepServerError | None]:
         """Whether it was taken, and what keeps this integration from taking any now."""
         try:
-            plugin = self._find(notice.integration)
+            plugin = self._find(notice)
             if plugin is None:
                 raise PluginFault("its settings cannot be loaded")
             await plugin.notified(notice)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from scep_server.types import Minted, MintOrder
-from tests.e2e.identities import Device, rsa_key
+from scep_server.assembly.site import utc_now
+from scep_server.types import Minted, MintOrder, Notice, NoticeKind, PasswordHint
+from tests.e2e.identities import Device, ec_key, rsa_key
 from tests.enrollment.conftest import Walk, made_data, settings, walk
+from tests.enrollment.test_one_time_repeats import under_challenge
 
 __all__ = ["made_data", "settings", "walk"]
 
@@ -43,3 +46,51 @@ async def test_a_challenge_outlives_a_change_of_its_integration(walk: Walk, chan
     await walk.site.integrations.rotate("mdm", {})
     walk.site.activate()
     assert await enrol(walk, minted.challenge) == "SUCCESS"
+
+
+async def test_a_kept_challenge_ends_with_its_integration(walk: Walk) -> None:
+    async def keeping(mint: bool) -> None:
+        await walk.site.integrations.add("mdm", "dynamic", {}, {"kept_for_ec": "on"})
+        walk.site.activate()
+        if mint:
+            await walk.site.mint("mdm", [MintOrder(transaction_id="t-1")])
+
+    async def revealed() -> int:
+        return len(await walk.site.registry.get("mdm").judge().reveal(PasswordHint("t-1")))
+
+    await keeping(mint=True)
+    assert await revealed() == 1
+    await walk.site.integrations.delete("mdm")
+    await keeping(mint=False)
+    assert await revealed() == 0
+
+
+async def test_what_one_granted_is_not_asked_of_the_next(walk: Walk) -> None:
+    """Another kind of integration, for which what the first one noted about its grant makes no sense."""
+    device = Device.named("ec", ec_key(1))
+    secret = (await walk.site.integrations.add("mdm", "static", {}, {})).secrets["challenge"]
+    walk.site.activate()
+    assert (await walk.send(under_challenge(device, "t-1", secret), integration="mdm")).status == "SUCCESS"
+    await walk.site.integrations.delete("mdm")
+    await walk.site.integrations.add("mdm", "dynamic", {}, {"kept_for_ec": "on"})
+    walk.site.activate()
+    (minted,) = await walk.site.mint("mdm", [MintOrder(transaction_id="t-1")])
+    assert (await walk.send(under_challenge(device, "t-1", minted.challenge), integration="mdm")).status == "SUCCESS"
+
+
+async def test_what_is_to_be_told_to_one_is_not_told_to_the_next(walk: Walk) -> None:
+    """It holds names and certificates, and the next one's receiver may be somebody else's."""
+    settings = {"url": "https://receiver.invalid/scep"}
+    await walk.site.integrations.add("mdm", "webhook", {}, settings)
+    before = Notice("n-1", NoticeKind.FAILED, "mdm", utc_now(), "t-1", "CN=secret project")
+    await walk.site.integrations.delete("mdm")
+    await walk.site.integrations.add("mdm", "webhook", {}, settings)
+    after = Notice("n-2", NoticeKind.FAILED, "mdm", utc_now(), "t-2", "CN=laptop")
+    await walk.site.ledger.record((), [before, after])
+    walk.site.activate()
+    (outbox,) = [work for work in walk.site.work() if work.name == "outbox"]
+    await outbox.run()
+    (kept,) = walk.site.ledger.due_notices(utc_now() + timedelta(days=1), 10)
+    assert (kept.id, kept.tries) == ("n-2", 1)
+    (dropped,) = [row.body for row in walk.site.ledger.events() if "notice.dropped" in row.body]
+    assert "n-1" in dropped

@@ -258,7 +258,7 @@ async def test_a_plugin_is_told_of_what_became_of_its_yes(walk: Walk, device: De
     thief = Device.named("thief", rsa_key(2))
     assert (await walk.send(walk.request(thief, "t-2"))).status == "FAILURE"
     now = utc_now()
-    outbox = Outbox(walk.site.ledger, lambda name: plugin, walk.site.metrics, lambda: now)
+    outbox = Outbox(walk.site.ledger, lambda notice: plugin, walk.site.metrics, lambda: now)
     assert await outbox.run() == 0
     judge.at_notice = None
     assert await outbox.run() == 0, "not before its time"
@@ -281,7 +281,7 @@ async def test_who_takes_no_notices_holds_up_nobody_else(walk: Walk) -> None:
         Notice(f"{name}-{number}", NoticeKind.FAILED, name, now, "t", "CN=x") for number in range(60) for name in made
     ]
     await walk.site.ledger.record((), notices)
-    outbox = Outbox(walk.site.ledger, made.get, walk.site.metrics, lambda: now)
+    outbox = Outbox(walk.site.ledger, lambda notice: made[notice.integration], walk.site.metrics, lambda: now)
     assert await outbox.run() + await outbox.run() == 60
     assert len(up.told) == 60
     now += timedelta(seconds=119)
@@ -304,7 +304,7 @@ async def test_a_notice_that_nobody_takes_is_given_up(
     plugin = judged(walk, judge)
     await walk.send(walk.request(device, "t-1"))
     now = utc_now() + after
-    outbox = Outbox(walk.site.ledger, lambda name: plugin, walk.site.metrics, lambda: now)
+    outbox = Outbox(walk.site.ledger, lambda notice: plugin, walk.site.metrics, lambda: now)
     assert await outbox.run() == 0
     now += timedelta(days=1)
     judge.at_notice = None
@@ -317,8 +317,8 @@ async def test_a_notice_of_a_deleted_integration_is_given_up(walk: Walk, device:
     judged(walk, Judge(False))
     await walk.send(walk.request(device, "t-1"))
 
-    def gone(name: str) -> None:
-        raise LookupError(name)
+    def gone(notice: Notice) -> None:
+        raise LookupError(notice.integration)
 
     assert await Outbox(walk.site.ledger, gone, walk.site.metrics, utc_now).run() == 0
     assert walk.site.ledger.due_notices(utc_now() + timedelta(days=9), 10) == []
