@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import Awaitable, Callable
-from ssl import SSLCertVerificationError
+from socket import gaierror
+from ssl import SSLCertVerificationError, SSLError
 from typing import Any, Final
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import AuthenticationError, ClusterDownError, MasterDownError, ReadOnlyError, ResponseError
 
 from scep_server.cache.breaker import Breaker
@@ -18,6 +21,7 @@ CALLS: Final = 32
 """At the same time, in one process; each has a connection. Further ones wait, within their time limit."""
 
 _CODE: Final = re.compile(r"[A-Z]{2,16}(?= )")
+_ERRNO: Final = re.compile(r"\[Errno ([0-9]+)\]")
 
 Execute = Callable[..., Awaitable[Any]]
 
@@ -89,12 +93,23 @@ def _cause(error: Exception, seconds: float) -> str:
         return f"no answer within {seconds * 1000:.0f} ms"
     if isinstance(error, AuthenticationError):
         return "user name or password is not accepted"
+    if isinstance(error, MasterNotFoundError):
+        return "no sentinel answers that knows a master of the name in sentinel_service"
     below: BaseException | None = error
     while below is not None:
         if isinstance(below, SSLCertVerificationError):
             return f"certificate is not trusted ({below.verify_message})"
-        if isinstance(below, OSError) and below.strerror:
-            return f"no connection ({below.strerror})"
+        if isinstance(below, OSError) and (why := _why(below)):
+            return f"no connection ({why})"
         below = below.__cause__ or below.__context__
     code = getattr(error, "status_code", None) or (match[0] if (match := _CODE.match(str(error))) else "")
     return f"{type(error).__name__} {code}".rstrip()
+
+
+def _why(error: OSError) -> str:
+    """In the operating system's words: asyncio's name the address as Python writes it, or several of them."""
+    if isinstance(error, gaierror | SSLError):  # their numbers are of another list
+        return error.strerror or ""
+    first = _ERRNO.search(str(error))
+    number = error.errno or (int(first[1]) if first else 0)
+    return os.strerror(number) if number else ""
