@@ -284,7 +284,7 @@ class Site:
 
     def _served(self, entry: Entry) -> ActiveIntegration:
         try:
-            return self.registry.get(entry.integration)
+            return self.registry.of(entry)
         except LookupError:
             raise ConfigurationError(
                 f"integration {entry.integration!r} of request {entry.id} was deleted, so nothing says what to issue; "

@@ -53,11 +53,12 @@ class Approval:
     async def approve(self, entry_id: int, operator: str) -> Entry:
         """Issue the certificate of a pending request; the issued entry.
 
-        NotPendingError when there is nothing to decide any more, Refusal when policy refuses the request today.
+        NotPendingError when there is nothing to decide any more, Refusal when policy refuses the request today,
+        LookupError when its integration was deleted.
         """
         now = self._clock()
         entry = self._pending(entry_id, now)
-        active = self._registry.get(entry.integration)
+        active = self._registry.of(entry)
         self._check_renewed(entry)
         request = self._stored.open(entry)
         order = make_order(
@@ -89,7 +90,7 @@ class Approval:
         entry = self._pending(entry_id, now)
         text = f"{REJECTED}: {note}" if note else REJECTED
         event = _decided("request.rejected", entry, now, operator, note=note)
-        active = self._known(entry.integration)
+        active = self._known(entry)
         attempt = None if active is None else self._stored.attempt(entry, Source(entry.source))
         notices = () if active is None else notice_of_entry(active, entry, NoticeKind.FAILED, now, REJECTED)
         if not await self._ledger.reject(entry_id, text, (event,), notices):
@@ -98,10 +99,10 @@ class Approval:
             await active.plugin.report_failure(attempt, Refusal(Reason.REJECTED, text))
         return self._entry(entry_id)
 
-    def _known(self, integration: str) -> ActiveIntegration | None:
+    def _known(self, entry: Entry) -> ActiveIntegration | None:
         """None when it was deleted, or is not loaded: a request can be rejected all the same."""
         try:
-            return self._registry.get(integration)
+            return self._registry.of(entry)
         except LookupError:
             return None
 

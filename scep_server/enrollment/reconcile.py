@@ -90,13 +90,16 @@ class _Pass:
         if self._is_given_up(entry):
             return EntryState.SIGNED
         try:
-            active = self.registry.get(entry.integration)
+            active = self.registry.of(entry)
             await self.issuing.finish(
                 active, entry, None, lambda: self.stored.attempt(entry, Source(entry.source)), lambda der: der
             )
         except Refusal:
             return EntryState.REVOKED
-        except (ScepServerError, LookupError) as error:
+        except LookupError as error:
+            log.warning("entry %d stays signed: %s", entry.id, error)
+            return EntryState.SIGNED
+        except ScepServerError as error:
             self.faults[entry.integration] += 1
             log.warning("entry %d stays signed: %s", entry.id, error)
             return EntryState.SIGNED
@@ -124,7 +127,7 @@ class _Pass:
     def _asked(self, entry: Entry) -> tuple[ActiveIntegration | None, Attempt | None]:
         """Blocking read. The integration and what its plugin was asked, where both are there and it can be told."""
         try:
-            active = self.registry.get(entry.integration)
+            active = self.registry.of(entry)
             if self._is_given_up(entry):
                 return active, None
             return active, self.stored.attempt(entry, Source(entry.source))

@@ -99,6 +99,13 @@ class Registry:
             raise LookupError("unknown integration")
         return active
 
+    def of(self, entry: Entry) -> ActiveIntegration:
+        """The integration that let an entry in. LookupError when it was deleted, whoever has its name now."""
+        active = self.get(entry.integration)
+        if not active.let_in(entry):
+            raise LookupError("the integration was deleted, and another has its name")
+        return active
+
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
         return tuple(sorted(self._active))

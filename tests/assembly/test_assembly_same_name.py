@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from scep_server.assembly.site import utc_now
-from scep_server.types import Minted, MintOrder, Notice, NoticeKind, PasswordHint
+from scep_server.enrollment.reconcile import reconcile
+from scep_server.errors import ConfigurationError
+from scep_server.types import EntryState, Minted, MintOrder, Notice, NoticeKind, PasswordHint
 from tests.e2e.identities import Device, ec_key, rsa_key
-from tests.enrollment.conftest import Walk, made_data, settings, walk
+from tests.enrollment.conftest import CHALLENGE, Walk, made_data, settings, walk
 from tests.enrollment.test_one_time_repeats import under_challenge
+from tests.enrollment.test_road import interrupted
 
 __all__ = ["made_data", "settings", "walk"]
 
@@ -94,3 +97,47 @@ async def test_what_is_to_be_told_to_one_is_not_told_to_the_next(walk: Walk) -> 
     assert (kept.id, kept.tries) == ("n-2", 1)
     (dropped,) = [row.body for row in walk.site.ledger.events() if "notice.dropped" in row.body]
     assert "n-1" in dropped
+
+
+async def anew(walk: Walk, secret: str) -> None:
+    """Another integration of the same name, which would let the same device in."""
+    await walk.site.integrations.delete("default")
+    await walk.site.integrations.add("default", "static", {}, {"challenge": secret})
+    walk.site.activate()
+
+
+async def test_what_one_left_unsigned_is_not_released_by_the_next(walk: Walk) -> None:
+    body = walk.request(Device.named("laptop", rsa_key(1)), "t-1")
+    await interrupted(walk, body, "sign")
+    await anew(walk, CHALLENGE)
+    assert (await walk.send(body)).status == "FAILURE"
+    assert [entry.state for entry in walk.site.ledger.entries()] == [EntryState.REVOKED]
+
+
+async def test_what_one_left_pending_is_not_approved_under_the_next(walk: Walk) -> None:
+    await walk.site.integrations.set("default", {"approval": "manual"})
+    walk.site.activate()
+    await walk.send(walk.request(Device.named("laptop", rsa_key(1)), "t-1"))
+    await anew(walk, CHALLENGE)
+    (pending,) = walk.site.ledger.entries()
+    with pytest.raises(ConfigurationError, match=r"was deleted.*request reject"):
+        await walk.site.approve(pending.id)
+    assert (await walk.site.reject(pending.id)).state is EntryState.FAILED
+
+
+async def test_the_next_is_told_nothing_of_what_one_left_unfinished(walk: Walk) -> None:
+    await walk.site.integrations.set("default", {"approval": "manual"})
+    walk.site.activate()
+    for number in range(2):
+        await walk.send(walk.request(Device.named(f"laptop-{number}", rsa_key(1)), f"t-{number}"))
+    await walk.site.integrations.delete("default")
+    receiver = {"url": "https://receiver.invalid/scep", "notify_url": "https://receiver.invalid/told"}
+    await walk.site.integrations.add("default", "webhook", {}, receiver)
+    walk.site.activate()
+    assert walk.site.registry.get("default").judge().takes_notices
+    rejected, expired = walk.site.ledger.entries()
+    await walk.site.reject(rejected.id)
+    site, later = walk.site, expired.pickup_until + timedelta(seconds=1)
+    site.ledger._clock = lambda: later
+    assert (await reconcile(site.ledger, site.registry, site.issuing, site.stored, lambda: later)).expired == 1
+    assert walk.site.ledger.due_notices(later + timedelta(days=1), 10) == []
