@@ -105,6 +105,7 @@ WRONG = {
     "subject of too many parts": ({"subject": ",".join(["OU=a"] * 51)}, "subject"),
     "san bare": ({"sans": ["host.example"]}, "alternative name"),
     "san empty": ({"sans": ["dns:"]}, "alternative name"),
+    "san long": ({"sans": ["uri:" + "a" * 1100]}, "at most 1024"),
     "san kind": ({"sans": ["dirname:CN=a"]}, "alternative name"),
     "san number": ({"sans": [1]}, "sans"),
     "san address": ({"sans": ["ip:300.1.1.1"]}, "ip"),

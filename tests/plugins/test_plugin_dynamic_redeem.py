@@ -200,6 +200,15 @@ async def test_nothing_is_kept_unless_asked_for_or_unless_bound(house: HouseUnde
     assert len(await on.live().reveal(hint)) == 1
 
 
+async def test_what_was_kept_is_not_recovered_once_the_setting_is_off(house: HouseUnderTest) -> None:
+    dynamic = made(house, kept_for_ec="on")
+    (one,) = await minted(dynamic, MintOrder(transaction_id="T-1"))
+    off, _ = PLUGIN.rotate("corp", dynamic.settings, {"keep_secret": "yes", "kept_for_ec": "off"}, house.keys)
+    switched = Minting(house, "dynamic", off, dynamic.shown)
+    assert await switched.live().reveal(PasswordHint(transaction_id="T-1")) == ()
+    assert await dynamic.live().reveal(PasswordHint(transaction_id="T-1")) == (one.challenge.encode(),)
+
+
 async def test_one_integration_reveals_nothing_of_another(house: HouseUnderTest) -> None:
     ours, other = made(house, "ours", kept_for_ec="on"), made(house, "other", kept_for_ec="on")
     await minted(ours, MintOrder(transaction_id="T-1"))

@@ -226,6 +226,7 @@ async def test_shared_header_instead_of_a_login(house: HouseUnderTest) -> None:
         basic(jamf.shown["header_name"], value),
     ):
         assert (await post(jamf, in_json(), headers=wrong)).status == 401
+    assert house.counted("jamf", "login_refused") == 3, "one absent, empty or of absurd length is no guess"
     assert await jamf.unspent() == 1
     (event,) = jamf.audited("challenge.minted")
     assert event["detail"]["requester"].startswith("header X-Our-Webhook (")
