@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scep_server.codec import open_request, parse_request, unwrap_password
@@ -62,7 +62,7 @@ class Query:
 
     sealed: SealedRequest
     content: IssuerAndSerialNumber | None
-    password: bytes | None
+    password: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,12 @@ class Outbox:
         due: dict[str, list[Notice]] = {}
         for notice in await asyncio.to_thread(self._ledger.due_notices, self._clock(), BATCH):
             due.setdefault(notice.integration, []).append(notice)
-        return sum(await asyncio.gather(*map(self._tell_in_turn, due.values())))
+        # All of them end before a fault is raised, or somebody would still be told after the turn was given back.
+        ends = await asyncio.gather(*map(self._tell_in_turn, due.values()), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return sum(end for end in ends if isinstance(end, int))
 
     async def _tell_in_turn(self, notices: Sequence[Notice]) -> int:
         """Tell one integration until it fails once: the rest would fail too, and would keep others' from being read."""

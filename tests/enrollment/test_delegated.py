@@ -17,12 +17,13 @@ from scep_server.assembly.plugin_jobs import Work, by_hand
 from scep_server.assembly.site import Loaded, utc_now
 from scep_server.enrollment.reconcile import reconcile
 from scep_server.enrollment.registry import activate
-from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal
+from scep_server.errors import ConfigurationError, Fault, LedgerUnavailable, PluginFault, Reason, Refusal
 from scep_server.status import Outbox, Pulling
 from scep_server.types import (
     Attempt,
     Certificate,
     EntryState,
+    Event,
     Grant,
     MessageType,
     NameBinding,
@@ -311,6 +312,42 @@ async def test_a_notice_that_nobody_takes_is_given_up(
     assert await outbox.run() == 0
     assert judge.told == []
     assert walk.site.metrics.notices.total("dropped") == 1
+
+
+async def test_a_pass_that_the_ledger_ends_leaves_nobody_telling(walk: Walk) -> None:
+    """Its turn is given back when it ends, and another process may begin."""
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    class Slow(Judge):
+        async def notified(self, notice: Notice) -> None:
+            asked.set()
+            await answers.wait()
+            self.told.append(notice)
+
+    class Quick(Judge):
+        async def notified(self, notice: Notice) -> None:
+            await asked.wait()
+
+    class Unwritable:
+        """The ledger, in which what one of them was told cannot be noted."""
+
+        due_notices = walk.site.ledger.due_notices
+
+        async def notice_told(self, notice_id: str, events: Sequence[Event]) -> None:
+            if notice_id == "quick":
+                answers.set()
+                raise LedgerUnavailable("disk full")
+            await walk.site.ledger.notice_told(notice_id, events)
+
+    slow = Slow(False)
+    made = {"slow": plugins.GuardedPlugin("judge", slow), "quick": plugins.GuardedPlugin("judge", Quick(False))}
+    notices = [Notice(name, NoticeKind.FAILED, name, utc_now(), "t", "CN=x") for name in made]
+    await walk.site.ledger.record((), notices)
+    outbox = Outbox(Unwritable(), lambda notice: made[notice.integration], walk.site.metrics, utc_now)
+    with pytest.raises(LedgerUnavailable):
+        await outbox.run()
+    assert [notice.id for notice in slow.told] == ["slow"]
+    assert [notice.id for notice in walk.site.ledger.due_notices(utc_now(), 10)] == ["quick"]
 
 
 async def test_a_notice_of_a_deleted_integration_is_given_up(walk: Walk, device: Device) -> None:
