@@ -13,6 +13,7 @@ import pytest
 from scep_server import plugins
 from scep_server.errors import ConfigurationError, ScepServerError
 from scep_server.testing import PluginContract
+from tests.testing import wrong_factories as factories
 from tests.testing import wrong_plugins as wrong
 from tests.testing.right_plugin import RightFactory
 from tests.testing.wrong_plugins import using
@@ -21,23 +22,33 @@ NOT_INSTALLED = "it_is_found_by_its_entry_point"
 """What a plugin that is defined in a test cannot pass."""
 
 CAUGHT_BY = [
-    (wrong.KeepsSecretInClear(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
-    (wrong.KeepsSecretInHex(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
-    (wrong.ForgetsTheIntegration(), {"settings_of_another_integration_admit_nobody"}),
-    (wrong.KeepsTuples(), {"settings_are_plain_json"}),
-    (wrong.TakesAnySetting(), {"an_unknown_setting_is_refused", "an_unknown_setting_is_refused_when_rotating"}),
-    (wrong.RepeatsTheValue(), {"a_refused_secret_is_not_repeated"}),
+    (factories.KeepsSecretInClear(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
+    (factories.KeepsSecretInHex(), {"settings_hold_no_secret_in_clear", "a_rotated_secret_is_used"}),
+    (factories.ForgetsTheIntegration(), {"settings_of_another_integration_admit_nobody"}),
+    (factories.KeepsTuples(), {"settings_are_plain_json"}),
+    (factories.TakesAnySetting(), {"an_unknown_setting_is_refused", "an_unknown_setting_is_refused_when_rotating"}),
+    (factories.RepeatsTheValue(), {"a_refused_secret_is_not_repeated"}),
     (
-        wrong.MakesNewSecretsAlways(),
+        factories.MakesNewSecretsAlways(),
         {"a_change_of_settings_makes_no_secret", "an_unknown_setting_is_refused_when_rotating"},
     ),
-    (wrong.RotatesToTheSame(), {"a_rotated_secret_is_used"}),
-    (wrong.HelpsWithNothing(), {"fields_describe_the_settings"}),
-    (wrong.TellsTheSecret(), {"settings_are_told_without_secrets"}),
-    (wrong.TellsASecretSetting(), {"settings_are_told_without_secrets"}),
-    (wrong.TellsNoText(), {"settings_are_told_without_secrets"}),
-    (wrong.LeadsNowhere(), {"addresses_lead_to_routes"}),
-    (wrong.DeclaresNothing(), {"jobs_can_be_repeated"}),
+    (factories.RotatesToTheSame(), {"a_rotated_secret_is_used"}),
+    (factories.ShowsOldSecretsAgain(), {"a_change_of_settings_makes_no_secret"}),
+    (factories.LosesSecretsOnChange(), {"a_change_of_settings_makes_no_secret"}),
+    (factories.ShowsMoreLater(), {"what_is_shown_later_was_shown_at_first"}),
+    (factories.ShowsControlCharacters(), {"settings_are_plain_json"}),
+    (factories.NamesNoSetting(), {"an_unknown_setting_is_refused"}),
+    (factories.RepeatsUnknownValues(), {"an_unknown_setting_is_refused_when_rotating"}),
+    (factories.TellsTheSecretElsewhere(), {"settings_of_another_integration_admit_nobody"}),
+    (factories.NamesASettingTwice(), {"fields_describe_the_settings"}),
+    (factories.TakesACommandsWord(), {"fields_describe_the_settings"}),
+    (factories.RequiresNothingReally(), {"fields_describe_the_settings"}),
+    (factories.HelpsWithNothing(), {"fields_describe_the_settings"}),
+    (factories.TellsTheSecret(), {"settings_are_told_without_secrets"}),
+    (factories.TellsASecretSetting(), {"settings_are_told_without_secrets"}),
+    (factories.TellsNoText(), {"settings_are_told_without_secrets"}),
+    (factories.LeadsNowhere(), {"addresses_lead_to_routes"}),
+    (factories.DeclaresNothing(), {"jobs_can_be_repeated"}),
     (
         using(wrong.GrantsEverything),
         {"a_wrong_challenge_is_refused", "no_challenge_is_not_granted", "a_strange_challenge_is_not_granted"},
@@ -63,6 +74,10 @@ CAUGHT_BY = [
     (using(wrong.LogsTheChallenge), {"a_wrong_challenge_is_refused", "confirming_is_repeatable"}),
     (using(wrong.MacsOfItsOwn), {"processes_agree"}),
     (using(wrong.ConsumesTheChallenge), {"a_right_challenge_is_granted"}),
+    (using(wrong.GrantsForNoUse), {"a_right_challenge_is_granted"}),
+    (using(wrong.RefersByOctets), {"a_right_challenge_is_granted"}),
+    (using(wrong.ConsumesAList), {"a_right_challenge_is_granted"}),
+    (using(wrong.ConsumesAShortMac), {"a_right_challenge_is_granted"}),
     (
         using(wrong.JudgesOnce),
         {"judging_is_repeatable", "processes_agree", "a_cancelled_judgement_ends"},
@@ -71,6 +86,7 @@ CAUGHT_BY = [
     (using(wrong.ConfirmsOnce), {"confirming_is_repeatable"}),
     (using(wrong.StraysWhenToldOfFailures), {"a_reported_failure_raises_nothing_strange"}),
     (using(wrong.RevealsThree), {"at_most_two_passwords_are_revealed"}),
+    (using(wrong.RevealsAnother), {"at_most_two_passwords_are_revealed"}),
     (using(wrong.AnswersFiveHundred), {"routes_answer_strangers"}),
     (using(wrong.ShowsTheSecret), {"routes_answer_strangers"}),
     (using(wrong.GivesToStrangers), {"routes_answer_strangers"}),
@@ -123,7 +139,7 @@ def test_a_route_that_is_not_served_is_refused_at_once() -> None:
 
 
 def test_settings_that_are_not_described_are_seen() -> None:
-    contract = contract_for(wrong.DescribesNothing())
+    contract = contract_for(factories.DescribesNothing())
     with pytest.raises(unittest.SkipTest, match="takes no settings"):
         contract.test_fields_describe_the_settings()
     type(contract).options = {"secret": "0123456789"}
@@ -132,7 +148,7 @@ def test_settings_that_are_not_described_are_seen() -> None:
 
 
 def test_settings_without_secrets_may_move() -> None:
-    contract = contract_for(wrong.ForgetsTheIntegration())
+    contract = contract_for(factories.ForgetsTheIntegration())
     type(contract).moves = True
     with pytest.raises(unittest.SkipTest, match="moves"):
         contract.test_settings_of_another_integration_admit_nobody()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal
-from scep_server.types import Finding, Grant, HttpAnswer, Minted, OpenChallenge, OptionField, PluginJob
+from scep_server.errors import Fault, PluginFault, Reason, Refusal
+from scep_server.types import Finding, Grant, HttpAnswer, Minted, OpenChallenge, PluginJob
 from tests.testing.right_plugin import RightFactory, RightPlugin
 
 log = logging.getLogger(__name__)
@@ -17,109 +18,6 @@ log = logging.getLogger(__name__)
 
 class Strange(Exception):
     """An exception of somebody else's code."""
-
-
-# --- wrong factories
-
-
-class KeepsSecretInClear(RightFactory):
-    def kept(self, secret, integration, keys):
-        return secret
-
-    def secret(self, integration, settings, keys):
-        return settings["secret"]
-
-
-class KeepsSecretInHex(KeepsSecretInClear):
-    def kept(self, secret, integration, keys):
-        return secret.encode().hex()
-
-    def secret(self, integration, settings, keys):
-        return bytes.fromhex(settings["secret"]).decode()
-
-
-class ForgetsTheIntegration(RightFactory):
-    def kept(self, secret, integration, keys):
-        return keys.encrypt(secret.encode(), "right")
-
-    def secret(self, integration, settings, keys):
-        return keys.decrypt(settings["secret"], "right").decode()
-
-
-class KeepsTuples(RightFactory):
-    def create(self, integration, options, keys):
-        settings, shown = super().create(integration, options, keys)
-        return {**settings, "pair": (1, 2)}, shown
-
-
-class TakesAnySetting(RightFactory):
-    def create(self, integration, options, keys):
-        return super().create(integration, {"secret": options.get("secret", "")}, keys)
-
-
-class RepeatsTheValue(RightFactory):
-    def create(self, integration, options, keys):
-        secret = options.get("secret", "")
-        if secret and not secret.isalnum():
-            raise ConfigurationError(f"{secret!r} must be letters and digits")
-        return super().create(integration, options, keys)
-
-
-class MakesNewSecretsAlways(RightFactory):
-    def rotate(self, integration, settings, options, keys):
-        return self.create(integration, {}, keys)
-
-
-class RotatesToTheSame(RightFactory):
-    def rotate(self, integration, settings, options, keys):
-        super().rotate(integration, settings, options, keys)
-        return settings, {} if "keep_secret" in options else self.shown(integration, settings, keys)
-
-
-class HelpsWithNothing(RightFactory):
-    fields = (OptionField("secret", "", secret=True),)
-
-
-class TellsTheSecret(RightFactory):
-    """Under a name that is no secret's."""
-
-    fields = (*RightFactory.fields, OptionField("note", "for people"))
-
-    def kept(self, secret, integration, keys):
-        self.noted = secret
-        return super().kept(secret, integration, keys)
-
-    def settings_in_force(self, settings):
-        return {"note": f"opens with {self.noted}"}
-
-
-class TellsASecretSetting(RightFactory):
-    def settings_in_force(self, settings):
-        return {"secret": "********"}
-
-
-class TellsNoText(RightFactory):
-    fields = (*RightFactory.fields, OptionField("count", "how many"))
-
-    def settings_in_force(self, settings):
-        return {"count": 1}
-
-
-class DescribesNothing(RightFactory):
-    @property
-    def fields(self):
-        raise AttributeError("fields")
-
-
-class LeadsNowhere(RightFactory):
-    addresses: ClassVar = {"hello_url": "/scep/{integration}/goodbye"}
-
-
-class DeclaresNothing(RightFactory):
-    counters: ClassVar = {}
-
-
-# --- wrong plugins
 
 
 class GrantsEverything(RightPlugin):
@@ -191,6 +89,32 @@ class ConsumesTheChallenge(RightPlugin):
         return offered.encode()
 
 
+class GrantsOddly(RightPlugin):
+    """A Grant that a type checker would not have let pass."""
+
+    oddity: ClassVar[dict[str, Any]] = {}
+
+    async def redeem(self, attempt):
+        return dataclasses.replace(await super().redeem(attempt), **self.oddity)
+
+
+class GrantsForNoUse(GrantsOddly):
+    oddity: ClassVar = {"uses": 0}
+
+
+class RefersByOctets(GrantsOddly):
+    oddity: ClassVar = {"reference": b"octets"}
+
+
+class ConsumesAList(GrantsOddly):
+    oddity: ClassVar = {"consumes": [bytes(32)]}
+
+
+class ConsumesAShortMac(RightPlugin):
+    def mac(self, offered):
+        return super().mac(offered)[:8]
+
+
 class JudgesOnce(RightPlugin):
     judged = False
 
@@ -225,6 +149,11 @@ class StraysWhenToldOfFailures(RightPlugin):
 class RevealsThree(RightPlugin):
     async def reveal(self, hint):
         return (self.secret.encode(),) * 3
+
+
+class RevealsAnother(RightPlugin):
+    async def reveal(self, hint):
+        return (b"another password",)
 
 
 class RoutesElsewhere(RightPlugin):
