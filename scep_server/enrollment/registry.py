@@ -106,10 +106,6 @@ class Registry:
             raise LookupError("the integration was deleted, and another has its name")
         return active
 
-    def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
-        return tuple(sorted(self._active))
-
     def replace(self, active: Mapping[str, ActiveIntegration]) -> None:
         """Swap the whole mapping."""
         self._active = dict(active)
