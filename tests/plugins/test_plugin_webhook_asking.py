@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,22 @@ async def test_no_two_questions_have_the_same_id(house, receiver, live) -> None:
     asked = attempt(house)
     await asyncio.gather(*(judge.redeem(asked) for _ in range(5)))
     assert len({received.id for received in receiver.received}) == 5
+
+
+@pytest.mark.parametrize(("number", "meet"), [(8, True), (9, False)])
+async def test_a_receiver_is_asked_eight_things_at_a_time(house, receiver, live, number, meet) -> None:
+    together, met = threading.Barrier(number, timeout=2), []
+
+    def behave(received: Received) -> Reply:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait()
+            met.append(received.id)
+        return saying(received)
+
+    receiver.behave = behave
+    judge, asked = live(), attempt(house)
+    await asyncio.gather(*(judge.redeem(asked) for _ in range(24)))
+    assert bool(met) is meet
 
 
 async def test_what_is_sent_only_on_demand(house, receiver, live) -> None:
