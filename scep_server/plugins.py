@@ -66,10 +66,6 @@ TIMEOUT: Final = 20.0
 """Seconds a plugin may take for one call on the road of a request."""
 PATIENCE: Final = 120.0
 """Seconds for calls that no device waits for: checks, jobs, pulled revocations."""
-WAITING: Final = 32
-"""Requests of one integration that one process has with a judge that somebody else's answer decides for; half of those
-it works on at once, as it comes. A service that hangs holds up its own devices, not those of all integrations.
-"""
 PULLING: Final = "revocations"
 """Name of the work that fetches revocations, beside the names of a plugin's own jobs."""
 LONGEST_PACE: Final = 366 * 86400
@@ -148,10 +144,26 @@ def counters() -> Mapping[str, Mapping[str, str]]:
     return declared
 
 
-class GuardedPlugin:
-    """A challenge plugin whose faults are ours."""
+class Waiting:
+    """How many requests of one process may wait for judges that somebody else's answer decides for. A service that
+    hangs holds up its own devices, and several that do, as all tenants of one do, leave places for those of the rest.
+    """
 
-    def __init__(self, name: str, plugin: ChallengePlugin, timeout: float = TIMEOUT) -> None:
+    def __init__(self, places: int = 64) -> None:
+        """places: requests that the process works on at once."""
+        self.own = max(1, places // 2)
+        """Of one integration."""
+        self.all = max(1, places * 3 // 4)
+        self.now = 0
+
+
+class GuardedPlugin:
+    """A challenge plugin whose faults are ours. waiting: shared by all of a process."""
+
+    def __init__(
+        self, name: str, plugin: ChallengePlugin, timeout: float = TIMEOUT, waiting: Waiting | None = None
+    ) -> None:
+        self._all = waiting or Waiting()
         self._name = name
         self._plugin = plugin
         self._timeout = timeout
@@ -168,7 +180,7 @@ class GuardedPlugin:
     # --- on the road of a request
 
     async def redeem(self, attempt: Attempt) -> Grant:
-        """Grant or Refusal from the plugin, a Fault for anything else, and for too many that wait (WAITING)."""
+        """Grant or Refusal from the plugin, a Fault for anything else, and for too many that wait."""
         with self._one_more():
             grant = await self._guard("redeem", lambda: self._plugin.redeem(attempt))
         if not isinstance(grant, Grant):
@@ -176,22 +188,29 @@ class GuardedPlugin:
         return grant
 
     async def confirm(self, attempt: Attempt, certificate: Certificate) -> None:
-        """Returns only when the plugin confirmed. Fault for too many that wait (WAITING)."""
+        """Returns only when the plugin confirmed. Fault for too many that wait."""
         with self._one_more():
             await self._guard("confirm", lambda: self._plugin.confirm(attempt, certificate))
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
-        if self.judges_renewals and self._waiting >= WAITING:
+        if not self.judges_renewals:
             # Who must be asked about renewals too asks elsewhere; one that knows by itself is as quick as we are.
+            yield
+            return
+        if self._waiting >= self._all.own:
             raise PluginFault(
                 f"{self._waiting} requests wait for what challenge plugin {self._name} asks", retry_after=5
             )
+        if self._all.now >= self._all.all:
+            raise PluginFault(f"{self._all.now} requests wait for what challenge plugins ask", retry_after=5)
         self._waiting += 1
+        self._all.now += 1
         try:
             yield
         finally:
             self._waiting -= 1
+            self._all.now -= 1
 
     async def report_failure(self, attempt: Attempt, refusal: Refusal) -> None:
         """Best effort: whatever happens here is logged and changes nothing."""
@@ -319,11 +338,13 @@ _ROAD: Final = frozenset({"redeem", "confirm", "report_failure", "reveal"})
 """Where a device waits for a CertRep: a yes, a Refusal or a Fault, nothing else."""
 
 
-def load(name: str, integration: str, settings: Mapping[str, Any], host: Host) -> GuardedPlugin:
+def load(
+    name: str, integration: str, settings: Mapping[str, Any], host: Host, waiting: Waiting | None = None
+) -> GuardedPlugin:
     """The guarded live plugin of an integration. ConfigurationError when its settings cannot be used."""
     made = factory(name)
     try:
-        return GuardedPlugin(name, made.load(integration, settings, host))
+        return GuardedPlugin(name, made.load(integration, settings, host), waiting=waiting)
     except ScepServerError:
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scep_server import plugins
@@ -30,11 +30,12 @@ class House:
     limits: Limits
     issuer: Callable[[], Sequence[Certificate]]
     record: Record
+    waiting: plugins.Waiting = field(default_factory=plugins.Waiting)
 
     def load(self, integration: Integration) -> plugins.GuardedPlugin:
         """The live plugin of an integration. ConfigurationError when its settings cannot be used."""
         host = IntegrationHost(self, integration)
-        return plugins.load(integration.challenge, integration.name, integration.settings, host)
+        return plugins.load(integration.challenge, integration.name, integration.settings, host, self.waiting)
 
 
 class IntegrationHost:

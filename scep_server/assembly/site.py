@@ -128,6 +128,7 @@ class Site:
             limits=limits or Limits(),
             issuer=lambda: self._certificates.values,
             record=ledger.record,
+            waiting=plugins.Waiting(settings.server.max_in_flight),
         )
         self._loaded: Mapping[str, Loaded] = {}
         self.integrations = IntegrationDesk(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from scep_server.assembly.site import Site
+from scep_server.assembly.site import Site, opened
+from scep_server.config import Settings
 from scep_server.errors import ConfigurationError, Fault
 from scep_server.types import EntryState
 from tests.e2e.identities import Device, rsa_key
@@ -98,3 +99,13 @@ async def test_reconciling_reads_the_ledger_off_the_event_loop(walk: Walk, monke
     await walk.site.reconcile()
     assert len(readers) == 2
     assert threading.main_thread().name not in readers
+
+
+async def test_integrations_share_the_places_for_who_asks_elsewhere(settings: Settings) -> None:
+    server = settings.server.model_copy(update={"max_in_flight": 8})
+    async with opened(settings.model_copy(update={"server": server})) as site:
+        await site.integrations.add("other", "static", {}, {})
+        site.activate()
+        guards = [site.plugin(name) for name in ("default", "other")]
+        assert {(guard._all.own, guard._all.all) for guard in guards} == {(4, 6)}
+        assert guards[0]._all is guards[1]._all

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from scep_server.errors import PluginFault, Refusal
-from scep_server.plugins import WAITING, GuardedPlugin
+from scep_server.plugins import GuardedPlugin, Waiting
 from scep_server.types import Attempt, Certificate, CertificationRequest, Grant, MessageType, Source
 
 REQUEST = CertificationRequest(b"", b"", b"", b"", None, None, (), "")  # type: ignore[arg-type]
 SIGNED = Certificate(b"", "issuer", 1, b"", datetime.now(UTC), datetime.now(UTC))
+WAITING = Waiting().own
 ATTEMPT = Attempt("corp", "tid", MessageType.PKCS_REQ, REQUEST, Source("192.0.2.1"), datetime.now(UTC))
 
 
@@ -75,3 +76,26 @@ async def test_a_judge_that_asks_nobody_has_no_such_limit() -> None:
     tasks = await waiting(plugin, guarded, 2 * WAITING)
     plugin.answers.set()
     assert len(await asyncio.gather(*tasks)) == 2 * WAITING
+
+
+async def test_several_that_hang_leave_places_for_the_rest() -> None:
+    """Tenants of one service hang together."""
+    together = Waiting(places=8)
+    services = [Elsewhere(judges_renewals=True) for _ in range(3)]
+    guards = [GuardedPlugin(f"tenant-{number}", service, waiting=together) for number, service in enumerate(services)]
+    tasks = await waiting(services[0], guards[0], 4) + await waiting(services[1], guards[1], 2)
+    for guarded in guards:
+        with pytest.raises(PluginFault, match="wait"):
+            await guarded.redeem(ATTEMPT)
+    here = Elsewhere(judges_renewals=False)
+    tasks += await waiting(here, GuardedPlugin("here", here, waiting=together), 2)
+    for service in (*services, here):
+        service.answers.set()
+    await asyncio.gather(*tasks)
+    assert await guards[2].redeem(ATTEMPT) == Grant()
+
+
+@pytest.mark.parametrize(("places", "own", "all_together"), [(1, 1, 1), (2, 1, 1), (8, 4, 6), (64, 32, 48)])
+def test_half_of_the_places_are_for_one_and_three_quarters_for_all(places: int, own: int, all_together: int) -> None:
+    made = Waiting(places)
+    assert (made.own, made.all) == (own, all_together)
