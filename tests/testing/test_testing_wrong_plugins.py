@@ -49,6 +49,9 @@ CAUGHT_BY = [
     (factories.TellsNoText(), {"settings_are_told_without_secrets"}),
     (factories.LeadsNowhere(), {"addresses_lead_to_routes"}),
     (factories.DeclaresNothing(), {"jobs_can_be_repeated"}),
+    (factories.DeclaresTooMuch(), {"counters_are_declared_soundly"}),
+    (factories.DeclaresTheRest(), {"counters_are_declared_soundly"}),
+    (factories.DeclaresWithoutHelp(), {"counters_are_declared_soundly"}),
     (
         using(wrong.GrantsEverything),
         {"a_wrong_challenge_is_refused", "no_challenge_is_not_granted", "a_strange_challenge_is_not_granted"},
@@ -93,8 +96,20 @@ CAUGHT_BY = [
     (using(wrong.StraysOnGarbage), {"routes_answer_strangers"}),
     (using(wrong.WorksWithoutRest), {"jobs_can_be_repeated"}),
     (using(wrong.WorksOnce), {"jobs_can_be_repeated"}),
+    (using(wrong.AnswersAText), {"routes_answer_strangers"}),
+    (using(wrong.AnswersWithoutOctets), {"routes_answer_strangers"}),
+    (using(wrong.AnswersWithLineBreaks), {"routes_answer_strangers"}),
+    (using(wrong.WorksUnderOneName), {"jobs_can_be_repeated"}),
+    (using(wrong.WorksUnderNoName), {"jobs_can_be_repeated"}),
     (using(wrong.MintsTheSame), {"minted_challenges_are_sound"}),
+    (using(wrong.MintsWhatWindowsCannotSend), {"minted_challenges_are_sound"}),
+    (using(wrong.MintsTooLate), {"minted_challenges_are_sound"}),
+    (using(wrong.MintsWhatItDoesNotTake), {"minted_challenges_are_sound"}),
+    (using(wrong.MintsWithoutTheNames), {"minted_challenges_are_sound"}),
+    (using(wrong.MintsForNoUse), {"minted_challenges_are_sound"}),
     (using(wrong.TakesANoticeOnce), {"notices_can_be_told_again"}),
+    (using(wrong.ChecksNothing), {"it_can_check_itself"}),
+    (using(wrong.ChecksWithoutWords), {"it_can_check_itself"}),
     (using(wrong.ChecksWithoutRemedy), {"it_can_check_itself"}),
     (using(wrong.ChecksAloud), {"it_can_check_itself"}),
     (using(wrong.PullsWithoutRest), {"revocations_can_be_pulled_again"}),
@@ -122,6 +137,7 @@ def test_a_right_plugin_fails_nothing() -> None:
     tests = {name.removeprefix("test_") for name in dir(PluginContract) if name.startswith("test_")}
     assert {name for _, caught_by in CAUGHT_BY for name in caught_by} <= tests
     assert failing(RightFactory(), tests) == {NOT_INSTALLED}
+    assert failing(using(wrong.MintsRightly), {"minted_challenges_are_sound"}) == set()
 
 
 @pytest.mark.parametrize(

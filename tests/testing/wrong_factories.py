@@ -169,3 +169,17 @@ class LeadsNowhere(RightFactory):
 
 class DeclaresNothing(RightFactory):
     counters: ClassVar = {}
+
+
+class DeclaresTooMuch(RightFactory):
+    counters: ClassVar = {**RightFactory.counters, **{f"event_{number}": "times" for number in range(40)}}
+
+
+class DeclaresTheRest(RightFactory):
+    """Under the name that the house counts everything undeclared by."""
+
+    counters: ClassVar = {**RightFactory.counters, "other": "times"}
+
+
+class DeclaresWithoutHelp(RightFactory):
+    counters: ClassVar = {"ran": ""}

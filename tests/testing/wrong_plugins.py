@@ -9,8 +9,8 @@ import os
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from scep_server.errors import Fault, PluginFault, Reason, Refusal
-from scep_server.types import Finding, Grant, HttpAnswer, Minted, OpenChallenge, PluginJob
+from scep_server.errors import ConfigurationError, Fault, PluginFault, Reason, Refusal
+from scep_server.types import UNBOUND, Finding, Grant, HttpAnswer, Minted, OpenChallenge, PluginJob
 from tests.testing.right_plugin import RightFactory, RightPlugin
 
 log = logging.getLogger(__name__)
@@ -198,9 +198,90 @@ class WorksOnce(RightPlugin):
         self.worked = True
 
 
-class MintsTheSame(RightPlugin):
+class AnswersAText(RightPlugin):
+    async def hello(self, request):
+        return "hello"
+
+
+class AnswersWithoutOctets(RightPlugin):
+    async def hello(self, request):
+        return HttpAnswer(200, "hello")
+
+
+class AnswersWithLineBreaks(RightPlugin):
+    async def hello(self, request):
+        return HttpAnswer(200, headers={"X-Hello": "hello\r\nSet-Cookie: a=b"})
+
+
+class WorksUnderOneName(RightPlugin):
+    def jobs(self):
+        return (PluginJob("count", 60.0, self.count),) * 2
+
+
+class WorksUnderNoName(RightPlugin):
+    def jobs(self):
+        return (PluginJob("count\n", 60.0, self.count),)
+
+
+class MintsRightly(RightPlugin):
+    """Keeps what it minted in memory; each of those below is wrong in one line of it."""
+
+    def __init__(self, host, secret):
+        super().__init__(host, secret)
+        self.minted = {}
+
+    def is_right(self, offered):
+        return offered in self.minted
+
+    async def redeem(self, attempt):
+        grant = await super().redeem(attempt)
+        return dataclasses.replace(grant, binding=self.minted[attempt.request.challenge])
+
     async def mint(self, orders, requester):
-        return [Minted(self.secret, self.host.clock() + timedelta(hours=1)) for _ in orders]
+        if any(order.uses < 1 for order in orders):
+            raise ConfigurationError("a challenge has at least one use")
+        return [self.made(order) for order in orders]
+
+    def made(self, order):
+        challenge = self.spelled()
+        self.minted[challenge] = order.binding
+        return Minted(challenge, self.host.clock() + timedelta(hours=1))
+
+    def spelled(self):
+        return os.urandom(16).hex()
+
+
+class MintsTheSame(MintsRightly):
+    def made(self, order):
+        if order.binding:
+            return super().made(order)
+        self.minted[self.secret] = UNBOUND
+        return Minted(self.secret, self.host.clock() + timedelta(hours=1))
+
+
+class MintsWhatWindowsCannotSend(MintsRightly):
+    def spelled(self):
+        return "under_score_" + super().spelled()
+
+
+class MintsTooLate(MintsRightly):
+    def made(self, order):
+        return Minted(super().made(order).challenge, self.host.clock())
+
+
+class MintsWhatItDoesNotTake(MintsRightly):
+    def made(self, order):
+        return Minted(self.spelled(), self.host.clock() + timedelta(hours=1))
+
+
+class MintsWithoutTheNames(MintsRightly):
+    def made(self, order):
+        return super().made(dataclasses.replace(order, binding=UNBOUND))
+
+
+class MintsForNoUse(MintsRightly):
+    async def mint(self, orders, requester):
+        return [self.made(order) for order in orders]
 
 
 class TakesANoticeOnce(RightPlugin):
@@ -210,6 +291,16 @@ class TakesANoticeOnce(RightPlugin):
         if self.taken:
             raise Fault("known already")
         self.taken = True
+
+
+class ChecksNothing(RightPlugin):
+    async def check(self):
+        return ()
+
+
+class ChecksWithoutWords(RightPlugin):
+    async def check(self):
+        return (Finding("door", passed=True, text=""),)
 
 
 class ChecksWithoutRemedy(RightPlugin):
