@@ -161,7 +161,7 @@ class Issuing:
         if entry.certificate is None:
             raise Fault(f"entry {entry.id} is {entry.state.value} without a certificate")
         if entry.state is EntryState.SIGNED:
-            entry = await self._release(active, entry, await self._run(attempt))
+            entry = await self._release(active, entry, attempt)
         if entry.state is not EntryState.ISSUED or entry.certificate is None:
             raise Fault(f"entry {entry.id} became {entry.state.value} meanwhile")
         certificate = entry.certificate
@@ -196,23 +196,24 @@ class Issuing:
         certificate = self._authority.issue(intent)
         return certificate, pack(certificate.der)
 
-    async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Attempt) -> Entry:
+    async def _release(self, active: ActiveIntegration, entry: Entry, attempt: Callable[[], Attempt]) -> Entry:
         if not active.let_in(entry):
             # Who had to confirm this certificate is asked no more.
             gone = Refusal(Reason.UNCONFIRMED, "the integration that asked for it was deleted")
             await self.withdraw(None, entry, None, gone)
             raise gone
+        asked = await self._run(attempt)
         try:
-            await active.judge().confirm(attempt, recorded_certificate(entry))
+            await active.judge().confirm(asked, recorded_certificate(entry))
         except Refusal as refusal:
-            await self.withdraw(active, entry, attempt, refusal)
+            await self.withdraw(active, entry, asked, refusal)
             raise
         event = Event(
             kind="certificate.issued",
             at=self._clock(),
             integration=entry.integration,
             entry_id=entry.id,
-            source=attempt.source.address,
+            source=asked.source.address,
             detail={"serial": f"{entry.serial or 0:x}", "transaction_id": entry.transaction_id},
         )
         return await self._ledger.release(entry.id, (event,))

@@ -164,7 +164,8 @@ class Enrollment:
         candidate = new_candidate(active, read.sealed, read.request, source, received_at, renews=renewed)
         try:
             if read.resumed is not None:
-                return await self._answer(active, read.resumed, candidate.attempt, read.encryption, reply_to)
+                recorded = self._recorded(read.resumed, candidate)
+                return await self._answer(active, read.resumed, recorded, read.encryption, reply_to)
             return await self._open(active, read, candidate)
         except Refusal as refusal:
             refusal.reply_to = refusal.reply_to or reply_to
@@ -187,7 +188,8 @@ class Enrollment:
             self._spent(active.name, authorization.grant, opened.used_up)
         reply_to, encryption = read.sealed.reply_to, read.encryption
         if opened.intent is None:
-            return await self._answer(active, opened.entry, candidate.attempt, encryption, reply_to)
+            recorded = self._recorded(opened.entry, candidate)
+            return await self._answer(active, opened.entry, recorded, encryption, reply_to)
         pack = self._packing(active, reply_to, encryption)
         return await self._issuing.finish(active, opened.entry, opened.intent, candidate.attempt, pack)
 
@@ -227,6 +229,12 @@ class Enrollment:
                 return opened
             replaces = opened.entry.id
         raise Fault("the transaction keeps changing hands", retry_after=1)
+
+    def _recorded(self, entry: Entry, candidate: Candidate) -> Callable[[], Attempt]:
+        """The request as it was judged: a repeat may be signed anew (R74), and who confirms is told of the very bytes
+        that it said yes to.
+        """
+        return lambda: replace(self._stored.attempt(entry, candidate.source), transaction_id=candidate.transaction_id)
 
     async def _answer(
         self,

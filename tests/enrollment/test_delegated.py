@@ -34,8 +34,8 @@ from scep_server.types import (
     RevocationResult,
 )
 from tests.e2e.crafted import pkcs_req
-from tests.e2e.identities import Device, rsa_key
-from tests.enrollment.conftest import Walk
+from tests.e2e.identities import Device, certification_request, rsa_key
+from tests.enrollment.conftest import CHALLENGE, Walk
 
 
 @dataclasses.dataclass
@@ -120,10 +120,26 @@ async def test_nothing_leaves_before_the_plugin_confirmed(walk: Walk, device: De
     judge.at_confirm = None
     certificate = (await walk.send(body)).certificate(device)
     assert judge.confirmed == [certificate.serial_number] == [entry_of(walk).serial]
-    # Both questions were about the very bytes that came out of the envelope, the second from the ledger.
+    # All questions were about the very bytes that came out of the envelope.
     assert len(set(judge.seen)) == 1
     assert len(judge.seen) == 3
     assert judge.failures == []
+
+
+async def test_a_repeat_that_is_signed_anew_is_confirmed_as_it_was_judged(walk: Walk, device: Device) -> None:
+    judge = Judge(at_confirm=PluginFault("not reached"))
+    judged(walk, judge)
+
+    def signed(digest: str) -> bytes:
+        csr = certification_request(device.key, device.subject, challenge=CHALLENGE, digest=digest)
+        return pkcs_req(device, walk.ra, None, csr=csr, transaction_id="t-1")
+
+    with pytest.raises(Fault):
+        await walk.send(signed("sha256"))
+    judge.at_confirm = None
+    certificate = (await walk.send(signed("sha512"))).certificate(device)
+    assert judge.confirmed == [certificate.serial_number]
+    assert (len(set(judge.seen)), len(judge.seen)) == (1, 3)
 
 
 async def test_a_no_at_the_confirmation_revokes(walk: Walk, device: Device) -> None:
