@@ -156,7 +156,6 @@ class Site:
         """The only way to a signature."""
         return Issuing(
             ledger=self.ledger,
-            revocations=self.ledger,
             authority=self.ca.authority,
             stored=self.stored,
             metrics=self.metrics,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.x509 import ReasonFlags
 
 from scep_server.codec.names import rfc4514
 from scep_server.enrollment.authorization import Authorization
@@ -20,7 +19,7 @@ from scep_server.enrollment.offload import Offload
 from scep_server.enrollment.registry import ActiveIntegration
 from scep_server.enrollment.stored_requests import StoredRequests
 from scep_server.errors import Fault, Reason, Refusal, SerialCollision
-from scep_server.interfaces import CertificateAuthority, Issuances, Opened, Revocations
+from scep_server.interfaces import CertificateAuthority, Issuances, Opened
 from scep_server.metrics import Metrics
 from scep_server.types import (
     Attempt,
@@ -101,7 +100,6 @@ class Issuing:
         self,
         *,
         ledger: Issuances,
-        revocations: Revocations,
         authority: CertificateAuthority,
         stored: StoredRequests,
         metrics: Metrics,
@@ -109,7 +107,6 @@ class Issuing:
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
-        self._revocations = revocations
         self._stored = stored
         self._metrics = metrics
         self._authority = authority
@@ -225,12 +222,6 @@ class Issuing:
 
         Fault when it was released meanwhile: its device asked twice, and the plugin agreed to the other request.
         """
-        issuer_id, serial = entry.issuer_id, entry.serial
-        if issuer_id is None or serial is None:
-            raise Fault(f"entry {entry.id} has no certificate to withdraw")
-        now = await self._run(lambda: self._ledger.find_certificate(issuer_id, serial))
-        if now is not None and now.state is EntryState.ISSUED:
-            raise Fault(f"entry {entry.id} was released meanwhile", retry_after=1)
         at = self._clock()
         event = Event(
             kind="certificate.withdrawn",
@@ -239,15 +230,16 @@ class Issuing:
             entry_id=entry.id,
             source=entry.source,
             detail={
-                "serial": f"{serial:x}",
+                "serial": f"{entry.serial or 0:x}",
                 "transaction_id": entry.transaction_id,
                 "reason": refusal.reason.code,
                 "detail": refusal.detail,
             },
             security=True,
         )
-        reason = ReasonFlags.cessation_of_operation
-        await self._revocations.revoke(issuer_id, serial, reason, at, (event,))
+        now = await self._ledger.withdraw(entry.id, at, (event,))
+        if now.state is EntryState.ISSUED:
+            raise Fault(f"entry {entry.id} was released meanwhile", retry_after=1)
         if active is not None and active.plugin is not None and attempt is not None:
             await active.plugin.report_failure(attempt, refusal)
 

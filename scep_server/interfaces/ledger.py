@@ -96,6 +96,12 @@ class Issuances(Protocol):
         """Signed -> issued, after the plugin confirmed."""
         ...
 
+    async def withdraw(self, entry_id: int, at: datetime, events: Sequence[Event]) -> Entry:
+        """Signed -> revoked: nobody has the certificate, and nobody will. An entry that was released or revoked
+        meanwhile comes back unchanged, and nothing is recorded. LookupError for an unknown entry.
+        """
+        ...
+
     async def fail(self, entry_id: int, note: str, events: Sequence[Event], notices: Sequence[Notice] = ()) -> None:
         """Pending or intended -> failed: nothing will ever be signed under this serial."""
         ...

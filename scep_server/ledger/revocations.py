@@ -1,12 +1,13 @@
-"""Revocations and the CRLs that tell them (interfaces.Revocations)."""
+"""Revocations and the CRLs that tell them (interfaces.Revocations, and Issuances.withdraw, which is one)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cryptography.x509 import ReasonFlags
 
+from scep_server.ledger.compiling import Statement
 from scep_server.ledger.database import Session
 from scep_server.ledger.jobs import Done
 from scep_server.ledger.reader import Reader
@@ -33,16 +34,32 @@ class RevocationsPart:
         change = {**key, "revoked_at": micros(at), "revocation_reason": reason.value}
 
         def work(session: Session) -> Done[Entry]:
-            row = session.one(session.sql.revoke, change)
-            if row is not None:
-                entry = entry_of(row)
-                session.change(session.sql.raise_mark, {"name": _mark_name(issuer_id, entry.crl_shard or 0)})
+            entry = _revoked(session, session.sql.revoke, change)
+            if entry is not None:
                 return Done(entry, entry.id)
             row = session.one(session.sql.entry_by_serial, {"issuer_id": issuer_id, "serial": serial_text(serial)})
             if row is None:
                 raise LookupError(f"the ledger has no certificate with serial {serial_text(serial)} of {issuer_id}")
             entry = entry_of(row)
             return Done(entry, entry.id, wrote=False)
+
+        return await self._writer.run(work, events)
+
+    async def withdraw(self, entry_id: int, at: datetime, events: Sequence[Event]) -> Entry:
+        """Signed -> revoked, as nobody has the certificate. Anything else comes back unchanged and nothing is recorded:
+        whoever released or revoked it in the meantime was first. LookupError for an unknown entry.
+        """
+        reason = ReasonFlags.cessation_of_operation.value
+        change = {"entry_id": entry_id, "revoked_at": micros(at), "revocation_reason": reason}
+
+        def work(session: Session) -> Done[Entry]:
+            entry = _revoked(session, session.sql.withdraw, change)
+            if entry is not None:
+                return Done(entry, entry_id)
+            row = session.one(session.sql.entry_for_update, {"id": entry_id})
+            if row is None:
+                raise LookupError(f"the ledger has no entry {entry_id}")
+            return Done(entry_of(row), entry_id, wrote=False)
 
         return await self._writer.run(work, events)
 
@@ -89,6 +106,16 @@ class RevocationsPart:
             return Done(value=True)
 
         return await self._writer.run(work, events)
+
+
+def _revoked(session: Session, statement: Statement, change: Mapping[str, object]) -> Entry | None:
+    """The entry that a statement revoked; its shard's CRL is out of date from this commit on."""
+    row = session.one(statement, change)
+    if row is None:
+        return None
+    entry = entry_of(row)
+    session.change(session.sql.raise_mark, {"name": _mark_name(str(entry.issuer_id), entry.crl_shard or 0)})
+    return entry
 
 
 def _mark_name(issuer_id: str, shard: int) -> str:

@@ -61,6 +61,7 @@ class Statements(NamedTuple):
     reject: Statement
     fail: Statement
     revoke: Statement
+    withdraw: Statement
     revoked: Statement
     raise_mark: Statement
     mark: Statement
@@ -210,15 +211,16 @@ def _revocation(dialect: Dialect) -> dict[str, ClauseElement]:
     last_listing = (
         select(func.max(crl.c.this_update)).where(*shard, crl.c.this_update < bindparam("at")).scalar_subquery()
     )
+    revocation = update(entry).values(state=constant("revoked"), **values_of(entry, "revoked_at", "revocation_reason"))
     return {
-        "revoke": update(entry)
-        .where(
+        "revoke": revocation.where(
             entry.c.issuer_id == bindparam("of_issuer"),
             entry.c.serial == bindparam("of_serial"),
             entry.c.revoked_at.is_(None),
-        )
-        .values(state=constant("revoked"), **values_of(entry, "revoked_at", "revocation_reason"))
-        .returning(*ENTRY_COLUMNS),
+        ).returning(*ENTRY_COLUMNS),
+        "withdraw": revocation.where(entry.c.id == bindparam("entry_id"), text("state = 'signed'")).returning(
+            *ENTRY_COLUMNS
+        ),
         "revoked": select(entry.c.serial, entry.c.revoked_at, entry.c.revocation_reason)
         .where(
             entry.c.issuer_id == bindparam("issuer_id"),

@@ -353,6 +353,33 @@ class Revoking:
         assert ledger.revocation_mark(ISSUER, 0) == before + 1
         assert kinds(ledger).count("revoked") == 1
 
+    async def test_only_what_is_signed_and_not_released_is_withdrawn(self, ledger: Ledger) -> None:
+        before, order = ledger.revocation_mark(ISSUER, 0), opening()
+        assert order.prepared is not None
+        intended = (await ledger.open(order, ())).entry
+        issued = await issue(ledger)
+        assert await ledger.withdraw(intended.id, NOW, told("withdrawn")) == intended
+        assert await ledger.withdraw(issued.id, NOW, told("withdrawn")) == issued
+        assert "withdrawn" not in kinds(ledger)
+        assert ledger.revocation_mark(ISSUER, 0) == before
+
+        await ledger.sign(intended.id, certificate(order.prepared), False, ())
+        withdrawn = await ledger.withdraw(intended.id, NOW, told("withdrawn"))
+        assert (withdrawn.state, withdrawn.revocation_reason) == (
+            EntryState.REVOKED,
+            ReasonFlags.cessation_of_operation,
+        )
+        assert [line.serial for line in ledger.revoked(ISSUER, 0, NOW)] == [withdrawn.serial]
+        assert ledger.revocation_mark(ISSUER, 0) == before + 1
+        assert await ledger.release(intended.id, told("released")) == withdrawn
+        assert await ledger.withdraw(intended.id, NOW, told("withdrawn")) == withdrawn
+        assert kinds(ledger).count("withdrawn") == 1
+        assert "released" not in kinds(ledger)
+
+    async def test_nothing_unknown_is_withdrawn(self, ledger: Ledger) -> None:
+        with pytest.raises(LookupError):
+            await ledger.withdraw(2**40, NOW, ())
+
     async def test_unknown_serial(self, ledger: Ledger) -> None:
         with pytest.raises(LookupError):
             await ledger.revoke(ISSUER, -(2**2000), ReasonFlags.superseded, NOW, ())
