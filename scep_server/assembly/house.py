@@ -8,11 +8,11 @@ from datetime import datetime
 
 from scep_server import plugins
 from scep_server.enrollment.refusals import Limits
-from scep_server.errors import TooManyAttempts
+from scep_server.errors import ConfigurationError, TooManyAttempts
 from scep_server.interfaces import Challenges, KeyFile, Outbound
 from scep_server.metrics import Metrics
 from scep_server.policy.bindings import canonical_subject
-from scep_server.types import Certificate, Event, Integration, OpenChallenge, Source, SpentChallenge
+from scep_server.types import SAN_TYPES, Certificate, Event, Integration, OpenChallenge, Source, SpentChallenge
 
 Record = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -48,7 +48,7 @@ class IntegrationHost:
         self.integration = integration.name
         self.public_url = house.public_url
         self.keys = house.keys
-        self.challenges: Challenges = OwnChallenges(house.challenges, integration.created_at, house.metrics)
+        self.challenges: Challenges = OwnChallenges(house.challenges, integration, house.metrics)
         self.outbound = house.outbound
         self.clock = house.clock
 
@@ -88,20 +88,23 @@ class IntegrationHost:
 
 
 class OwnChallenges:
-    """Unspent challenges as one integration sees them: each minted one counted, and none that is older than itself. Who
-    deletes an integration and makes another of the same name has ended what the first one gave out.
+    """Unspent challenges as one integration sees them: new ones are counted, and for names that it certifies; none is
+    older than itself. Who deletes an integration and makes another of the same name has ended what the first one gave
+    out.
     """
 
-    def __init__(self, inner: Challenges, since: datetime, metrics: Metrics) -> None:
+    def __init__(self, inner: Challenges, integration: Integration, metrics: Metrics) -> None:
         self._inner = inner
-        self._since = since
+        self._integration = integration
+        self._since = integration.created_at
         self._metrics = metrics
         self.unspent = inner.unspent
         self.forget = inner.forget
         self.expire = inner.expire
 
     async def put(self, challenges: Sequence[OpenChallenge], ceiling: int | None, events: Sequence[Event]) -> None:
-        """Keep and count them."""
+        """Keep and count them. ConfigurationError for one that is bound to a name which no certificate would say."""
+        _refuse_lost_names(self._integration, challenges)
         await self._inner.put(challenges, ceiling, events)
         self._metrics.challenges.inc("minted", len(challenges))
 
@@ -113,3 +116,15 @@ class OwnChallenges:
     async def sealed(self, integration: str, lookup: bytes) -> Sequence[OpenChallenge]:
         """By lookup."""
         return [one for one in await self._inner.sealed(integration, lookup) if one.minted_at >= self._since]
+
+
+def _refuse_lost_names(integration: Integration, challenges: Sequence[OpenChallenge]) -> None:
+    """ConfigurationError for a challenge bound to a name that the integration's options drop from certificates."""
+    admitted = integration.options.san_types
+    bound = {san.partition(":")[0] for one in challenges for san in one.binding.sans or ()}
+    if lost := sorted(bound & (SAN_TYPES - admitted)):
+        wanted = ",".join(sorted(admitted | set(lost)))
+        raise ConfigurationError(
+            f"{integration.name} certifies no alternative names of type {', '.join(lost)}; "
+            f"`scep-server integration set {integration.name} --option san_types={wanted}` lets it"
+        )

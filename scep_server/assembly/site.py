@@ -38,7 +38,7 @@ from scep_server.ledger import Ledger, open_ledger
 from scep_server.metrics import Metrics
 from scep_server.outbound import HttpsClient
 from scep_server.status import Outbox, Pulling, revoke
-from scep_server.types import SAN_TYPES, Entry, Finding, Integration, Minted, MintOrder, Notice, RevocationResult, Route
+from scep_server.types import Entry, Finding, Integration, Minted, MintOrder, Notice, RevocationResult, Route
 
 if TYPE_CHECKING:
     from scep_server.cache import RedisServer
@@ -196,9 +196,7 @@ class Site:
         """New one-time challenges. ConfigurationError when the integration makes none, or when it would not certify the
         alternative names they are for; ChallengesFull, Fault.
         """
-        plugin = self._tried(name)
-        _refuse_lost_names(self.integrations.show(name), orders)
-        return await plugin.mint(orders, operator())
+        return await self._tried(name).mint(orders, operator())
 
     async def check(self, name: str) -> Sequence[Finding]:
         """Whether an integration is switched on and can be loaded, and what its plugin finds about itself and what it
@@ -342,18 +340,6 @@ def _switched(integration: Integration) -> Finding:
         text="enabled" if integration.enabled else "disabled: it refuses every enrolment",
         remedy=f"`scep-server integration set {integration.name} --enable`",
     )
-
-
-def _refuse_lost_names(integration: Integration, orders: Sequence[MintOrder]) -> None:
-    """ConfigurationError for a challenge bound to a name that the integration's options drop from certificates."""
-    admitted = integration.options.san_types
-    bound = {san.partition(":")[0] for order in orders for san in order.binding.sans or ()}
-    if lost := sorted(bound & (SAN_TYPES - admitted)):
-        wanted = ",".join(sorted(admitted | set(lost)))
-        raise ConfigurationError(
-            f"{integration.name} certifies no alternative names of type {', '.join(lost)}; "
-            f"`scep-server integration set {integration.name} --option san_types={wanted}` lets it"
-        )
 
 
 @asynccontextmanager

@@ -188,7 +188,7 @@ class Challenges(Protocol):
 
     async def put(self, challenges: Sequence[OpenChallenge], ceiling: int | None, events: Sequence[Event]) -> None:
         """Keep all or none. ChallengesFull when the integration would then have more than ceiling unspent ones.
-        Fault when they cannot be kept.
+        Fault when they cannot be kept. To a plugin also ConfigurationError: bound to names that it does not certify.
         """
         ...
 

@@ -86,7 +86,7 @@ class JudgingContract(Suite):
 
     @in_a_trial
     async def test_a_cancelled_judgement_ends(self, trial: Trial) -> None:
-        """A device that hangs up cancels it, at any moment; it ends at once, and spoils nothing."""
+        """A limit of time or a server that stops cancels it, at any moment; it ends at once, and spoils nothing."""
         challenge = await self.right(trial)
         for steps in range(STEPS):
             task = asyncio.ensure_future(trial.plugin.redeem(trial.attempt(challenge)))

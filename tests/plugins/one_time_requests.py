@@ -8,7 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from scep_server.types import Attempt, CertificationRequest, HttpAnswer, HttpRequest, MessageType, Source
+from scep_server.types import (
+    Attempt,
+    CertificationRequest,
+    HttpAnswer,
+    HttpRequest,
+    IntegrationOptions,
+    MessageType,
+    Source,
+)
 from tests.plugins.conftest import HouseUnderTest
 
 PAGE = "/scep/{integration}/mscep_admin"
@@ -30,6 +38,7 @@ class Minting:
     settings: Mapping[str, Any]
     shown: Mapping[str, str]
     name: str = "corp"
+    options: IntegrationOptions = dataclasses.field(default_factory=IntegrationOptions)
 
     def __post_init__(self) -> None:
         self._created_at = self.house.clock()
@@ -41,7 +50,7 @@ class Minting:
     def live(self, *, enabled: bool = True):
         """Made anew, as after a change; an integration goes on being as old as it is."""
         now = self.house.integration(self.plugin, self.settings, self.name, enabled=enabled)
-        return self.house.house.load(dataclasses.replace(now, created_at=self._created_at))
+        return self.house.house.load(dataclasses.replace(now, created_at=self._created_at, options=self.options))
 
     async def ask(
         self,

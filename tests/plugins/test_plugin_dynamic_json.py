@@ -10,7 +10,7 @@ import pytest
 from challenge_plugins.dynamic import PLUGIN
 from challenge_plugins.dynamic.json_body import read_object
 from scep_server.errors import TooManyAttempts
-from scep_server.types import NameBinding
+from scep_server.types import IntegrationOptions, NameBinding
 from tests.plugins.conftest import HouseUnderTest
 from tests.plugins.one_time_requests import ORDERS, Minting, basic
 
@@ -134,7 +134,18 @@ async def test_a_transaction_id_is_for_one_challenge(house: HouseUnderTest) -> N
     assert (await dynamic.order({"transaction_id": "T-1", "count": 1})).status == 201
 
 
+async def test_no_challenge_is_for_a_name_that_the_integration_does_not_certify(dynamic: Minting) -> None:
+    refused = {"ip:192.0.2.1": "dns,email,ip,uri", "upn:u@a.example": "dns,email,upn,uri"}
+    for san, wanted in refused.items():
+        answer = await dynamic.order({"sans": ["dns:a.example", san]})
+        assert (answer.status, f"--option san_types={wanted}" in json.loads(answer.body)["error"]) == (400, True)
+    assert await dynamic.unspent() == 0
+    dynamic.options = IntegrationOptions(san_types=frozenset({"dns", "ip", "upn"}))
+    assert (await dynamic.order({"sans": ["ip:192.0.2.1", "upn:u@a.example"]})).status == 201
+
+
 async def test_a_user_s_name_may_be_of_any_script(dynamic: Minting) -> None:
+    dynamic.options = IntegrationOptions(san_types=frozenset({"upn"}))
     said = json.loads((await dynamic.order({"sans": ["upn:zo\u00eb@example.org"]})).body)
     grant = await dynamic.live().redeem(dynamic.attempt(said["challenges"][0]["challenge"]))
     assert grant.binding == NameBinding(sans=("upn:zo\u00eb@example.org",))
