@@ -9,7 +9,7 @@ import typer
 
 from scep_server.cli import output
 from scep_server.cli.failures import REFUSED, USAGE, CommandFailed
-from scep_server.cli.options import Config, Data, Json, settings_of
+from scep_server.cli.options import Config, Data, Json, same, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ def show(serial: Serial, data: Data = None, config: Config = None, as_json: Json
     """Show one certificate, with its PEM."""
     from scep_server.ledger.reading import reading  # noqa: PLC0415
 
-    number = parse_serial(serial)
+    number = parse_serial(serial, same(data, config))
     settings = settings_of(data, config)
     with reading(settings.ledger.connection_url()) as ledger:
         for entry in _found(ledger.find_serial(number), number):
@@ -76,7 +76,7 @@ def revoke(
     from scep_server.status.revoke import parse_reason  # noqa: PLC0415
 
     flag = parse_reason(reason)
-    number = parse_serial(serial)
+    number = parse_serial(serial, same(data, config))
     settings = settings_of(data, config)
 
     async def run() -> None:
@@ -110,15 +110,15 @@ def record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def parse_serial(text: str) -> int:
-    """A serial number in hex, as certificates show it. Raises CommandFailed."""
+def parse_serial(text: str, same: str) -> int:
+    """A serial number in hex, as certificates show it. same: options.same. Raises CommandFailed."""
     digits = text.replace(":", "").removeprefix("0x").removeprefix("0X")
     try:
         if len(digits) <= 64:
             return int(digits, 16)
     except ValueError:
         pass
-    raise CommandFailed(f"{text!r} is no serial number in hex; copy it from `scep-server cert list`", USAGE)
+    raise CommandFailed(f"{text!r} is no serial number in hex; copy it from `scep-server cert list{same}`", USAGE)
 
 
 def _found(entries: Iterable[Entry], number: int) -> list[Entry]:

@@ -10,7 +10,7 @@ import typer
 
 from scep_server.cli import output
 from scep_server.cli.failures import USAGE, CommandFailed, warn
-from scep_server.cli.options import Config, Data, Json, settings_of
+from scep_server.cli.options import Config, Data, Json, same, settings_of
 
 LONGEST = 10_080
 """Minutes. Seven days, as the integrations' own setting lifetime_minutes."""
@@ -82,7 +82,7 @@ def mint(
             if not site.integrations.show(integration).enabled:
                 warn(
                     f"{integration} is disabled and refuses these challenges, until you run "
-                    f"`scep-server integration set {integration} --enable`"
+                    f"`scep-server integration set {integration} --enable{same(data, config)}`"
                 )
             for start in range(0, count, BATCH):
                 minted = await site.mint(integration, [order] * min(BATCH, count - start))

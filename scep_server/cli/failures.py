@@ -15,7 +15,7 @@ import sys
 import traceback
 from typing import Final
 
-from scep_server.errors import Fault, Refusal, ScepServerError
+from scep_server.errors import CacheUnavailable, Fault, Refusal, ScepServerError
 
 ERROR: Final = 1
 USAGE: Final = 2
@@ -26,6 +26,8 @@ UNAVAILABLE: Final = 5
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 error, 2 wrong command line, 3 refused, 4 pending, 5 unavailable (repeat later)."
 )
+
+REDIS_REMEDY: Final = "start that Redis, or correct section [redis] (how it is reached, username, password_file)"
 
 
 class CommandFailed(ScepServerError):
@@ -40,7 +42,9 @@ def report(error: Exception) -> int:
     """Prints the error for a person and gives the exit code. A traceback only where SCEP_SERVER_DEBUG asks for it."""
     if os.environ.get("SCEP_SERVER_DEBUG"):
         traceback.print_exception(error)
-    if isinstance(error, ScepServerError):
+    if isinstance(error, CacheUnavailable):
+        say(f"error: {error}; {REDIS_REMEDY}")
+    elif isinstance(error, ScepServerError):
         say(f"error: {error}")
     else:
         # The text of a stray exception may quote what it choked on, so only its kind is shown.

@@ -14,7 +14,7 @@ import typer
 from scep_server.cli import integration_asking, integration_panel, integration_types, mdm_form, output
 from scep_server.cli.failures import USAGE, CommandFailed
 from scep_server.cli.mdm_form import For
-from scep_server.cli.options import Config, Data, Json, Reveal, pairs, settings_of
+from scep_server.cli.options import Config, Data, Json, Reveal, config_path, pairs, same, settings_of
 from scep_server.cli.plugin_settings import Given, Secret, SecretEnv, SecretFile, Setting, SettingEnv, SettingFile
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add(
     async def run() -> None:
         async with opened(settings) as site:
             shown = await site.integrations.add(name, challenge, options, given)
-            integration_panel.show_added(site, shown, as_json=as_json)
+            integration_panel.show_added(site, shown, same(data, config), as_json=as_json)
 
     asyncio.run(run())
 
@@ -102,7 +102,8 @@ def show(
     async def run() -> None:
         async with opened(settings) as site:
             if mdm is not None:
-                mdm_form.show(site, name, mdm, reveal=reveal, as_json=as_json)
+                where = mdm_form.Where(config_path(data, config), same(data, config))
+                mdm_form.show(site, name, mdm, where, reveal=reveal, as_json=as_json)
                 return
             record = _record(site, site.integrations.show(name))
             revealed = site.integrations.reveal(name) if reveal else {}
@@ -188,7 +189,7 @@ def rotate_secret(
             if drop_old:
                 changes["drop_old"] = "yes"
             shown = await site.integrations.rotate(name, changes)
-            integration_panel.show_rotated(site, shown, dropped=drop_old, as_json=as_json)
+            integration_panel.show_rotated(site, shown, same(data, config), dropped=drop_old, as_json=as_json)
 
     asyncio.run(run())
 

@@ -11,7 +11,7 @@ import typer
 
 from scep_server.cli import output
 from scep_server.cli.failures import UNAVAILABLE, CommandFailed
-from scep_server.cli.options import Config, Data, Json, settings_of
+from scep_server.cli.options import Config, Data, Json, same, settings_of
 
 if TYPE_CHECKING:
     from scep_server.types import Finding, RevocationResult
@@ -56,7 +56,8 @@ def sync(name: Name, data: Data = None, config: Config = None, as_json: Json = F
         try:
             results = asyncio.run(run())
         except Fault as fault:
-            raise CommandFailed(f"{fault}; see `scep-server integration test {name}`", UNAVAILABLE) from fault
+            tried = f"scep-server integration test {name}{same(data, config)}"
+            raise CommandFailed(f"{fault}; see `{tried}`", UNAVAILABLE) from fault
     counted = Counter(one.outcome for one in results)
     counts = {outcome.value: counted[outcome] for outcome in RevocationOutcome}
     revoked = [_serial(one) for one in results if one.outcome is RevocationOutcome.REVOKED]

@@ -1,4 +1,7 @@
-"""What `integration add` and `rotate-secret` show this once, for whom it is, and what to do next."""
+"""What `integration add` and `rotate-secret` show this once, for whom it is, and what to do next.
+
+same: how the configuration was named (options.same), for the commands that are told.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,25 @@ _FOR_TOKENS: Final = "json_url"
 """An address for programs; no MDM has a field for it."""
 
 
-def show_added(site: Site, shown: Shown, *, as_json: bool) -> None:
+def show_added(site: Site, shown: Shown, same: str, *, as_json: bool) -> None:
     """A new integration."""
-    _show(site, shown, as_json=as_json)
+    _show(site, shown, same, as_json=as_json)
     if as_json:
         return
-    mdm_form.lead_to_forms(shown.integration)
+    mdm_form.lead_to_forms(shown.integration, same)
     if shown.integration.challenge in _ASKS_A_SERVICE:
-        print(f"Next: scep-server integration test {shown.integration.name}")
+        print(f"Next: scep-server integration test {shown.integration.name}{same}")
 
 
-def show_rotated(site: Site, shown: Shown, *, dropped: bool, as_json: bool) -> None:
+def show_rotated(site: Site, shown: Shown, same: str, *, dropped: bool, as_json: bool) -> None:
     """Its new secret. dropped: the one before has ended already."""
-    _show(site, shown, as_json=as_json)
+    _show(site, shown, same, as_json=as_json)
     if not as_json and not dropped and shown.integration.challenge in _KEEPS_THE_OLD:
-        end = f"`scep-server integration set {shown.integration.name} --drop-old`"
+        end = f"`scep-server integration set {shown.integration.name} --drop-old{same}`"
         print(f"The secret before stays valid until the next rotation, or until {end}.")
 
 
-def _show(site: Site, shown: Shown, *, as_json: bool) -> None:
+def _show(site: Site, shown: Shown, same: str, *, as_json: bool) -> None:
     name = shown.integration.name
     addresses = {
         called: url for called, url in shown.addresses.items() if called != _FOR_TOKENS or "token" in shown.secrets
@@ -46,7 +49,7 @@ def _show(site: Site, shown: Shown, *, as_json: bool) -> None:
     if as_json:
         output.json_line(record)
     else:
-        output.panel(_title(shown), record, _hint(site, shown))
+        output.panel(_title(shown), record, _hint(site, shown, same))
 
 
 def _title(shown: Shown) -> str:
@@ -58,11 +61,11 @@ def _title(shown: Shown) -> str:
     return f"Integration {shown.integration.name}"
 
 
-def _hint(site: Site, shown: Shown) -> str:
+def _hint(site: Site, shown: Shown, same: str) -> str:
     if not shown.secrets:
         return ""
     name = shown.integration.name
     kept = shown.secrets.keys() <= site.integrations.reveal(name).keys()
-    later = f"later with `scep-server integration show {name} --reveal`"
-    new = f"`scep-server integration rotate-secret {name}` makes new ones"
+    later = f"later with `scep-server integration show {name} --reveal{same}`"
+    new = f"`scep-server integration rotate-secret {name}{same}` makes new ones"
     return f"Shown once; {later}." if kept else f"Shown once; {new}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -37,9 +39,20 @@ For = Annotated[
 ]
 _NAMES: Final = frozenset({"username", "header_name"})
 """Beside the secrets, and none themselves."""
+_MINTS: Final = "dynamic"
+"""The challenge that `challenge mint` makes for a profile. It makes jamf ones too, whose profiles Jamf Pro makes."""
 
 
-def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The configuration in use, for what is said about it."""
+
+    file: Path
+    same: str
+    """As options.same."""
+
+
+def show(site: Site, name: str, choice: Choice, where: Where, *, reveal: bool, as_json: bool) -> None:
     """Print the forms, or the profile. ConfigurationError when this MDM cannot use this integration."""
     from scep_server.assembly.forms import Mdm, check_fit, forms  # noqa: PLC0415 - see options.settings_of
 
@@ -49,12 +62,12 @@ def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) 
     if mdm is Mdm.APPLE:
         if as_json:
             raise CommandFailed("--for apple prints a profile; leave out --json", USAGE)
-        _profile(facts, reveal=reveal)
+        _profile(facts, where, reveal=reveal)
         return
     if facts.scep_url.startswith("http:"):
         warn(
             f"public_url is {site.settings.public_url}: an MDM and its devices need https, at a name that they "
-            "can reach; set public_url in section [server]"
+            f"can reach; set public_url in section [server] of {where.file}, and restart the server"
         )
     made = forms(mdm, facts)
     if as_json:
@@ -63,12 +76,13 @@ def show(site: Site, name: str, choice: Choice, *, reveal: bool, as_json: bool) 
         _print(made)
 
 
-def lead_to_forms(integration: Integration) -> None:
-    """One line that says where the forms of a new integration are."""
+def lead_to_forms(integration: Integration, same: str) -> None:
+    """One line that says where the forms of a new integration are. same: options.same."""
     from scep_server.assembly.forms import fitting  # noqa: PLC0415
 
-    choices = "|".join(map(str, fitting(integration)))
-    print(f"What to type where: `scep-server integration show {integration.name} --for {choices}`.")
+    first, *others = map(str, fitting(integration))
+    alternatives = f" (or {', '.join(others)})" if others else ""
+    print(f"What to type where: `scep-server integration show {integration.name}{same} --for {first}`{alternatives}.")
 
 
 def _facts(site: Site, name: str, *, reveal: bool) -> Facts:
@@ -81,7 +95,7 @@ def _facts(site: Site, name: str, *, reveal: bool) -> Facts:
     return gather(site.settings, integration, site.integrations.addresses(integration), secrets)
 
 
-def _profile(facts: Facts, *, reveal: bool) -> None:
+def _profile(facts: Facts, where: Where, *, reveal: bool) -> None:
     from scep_server.assembly.apple_profile import (  # noqa: PLC0415
         CHALLENGE_PLACEHOLDER,
         DEVICE_PLACEHOLDER,
@@ -92,15 +106,16 @@ def _profile(facts: Facts, *, reveal: bool) -> None:
     sys.stdout.flush()
     say(f"replace {DEVICE_PLACEHOLDER} by your MDM's variable for the device, such as $UDID in Jamf Pro")
     if not reveal:
-        say(f"replace {CHALLENGE_PLACEHOLDER} by the challenge" + _whence(facts))
+        say(f"replace {CHALLENGE_PLACEHOLDER} by the challenge" + _whence(facts, where))
 
 
-def _whence(facts: Facts) -> str:
+def _whence(facts: Facts, where: Where) -> str:
     """Where the challenge is, for who has the profile only."""
-    name = facts.integration.name
     if "challenge" in facts.secrets:
         return ", or let --reveal write it"
-    return f", another one for each device: `scep-server challenge mint {name}`"
+    if facts.integration.challenge == _MINTS:
+        return f", another one for each device: `scep-server challenge mint {facts.integration.name}{where.same}`"
+    return ", the one the device is to present"
 
 
 def _record(form: Form) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,18 @@ def config_path(data: Path | None, config: Path | None) -> Path:
     if config is not None:
         return config
     if data is None:
-        raise CommandFailed("which configuration? Give --data DIR or --config FILE", USAGE)
+        raise CommandFailed(
+            "which configuration? Give --data DIR or --config FILE, or set SCEP_SERVER_DATA or SCEP_SERVER_CONFIG",
+            USAGE,
+        )
     return data / "scep-server.toml"
+
+
+def same(data: Path | None, config: Path | None = None) -> str:
+    """` --data DIR` or ` --config FILE` for the end of a command that a message names, so that it can be typed."""
+    if data is not None:
+        return f" --data {shlex.quote(str(data))}"
+    return "" if config is None else f" --config {shlex.quote(str(config))}"
 
 
 def settings_of(data: Path | None, config: Path | None) -> Settings:

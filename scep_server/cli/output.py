@@ -80,7 +80,7 @@ def panel(title: str, record: Mapping[str, str], after: str = "") -> None:
     console = _console()
     console.print(Panel(grid, title=title, title_align="left", expand=False))
     if after:
-        console.print(Text(after))
+        console.print(Text(after), soft_wrap=True)  # a command in it stays one line to copy
     sys.stdout.flush()
 
 

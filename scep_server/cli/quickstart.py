@@ -10,7 +10,7 @@ import typer
 
 from scep_server.cli import output
 from scep_server.cli.new_addresses import public_url_for, settled_listener
-from scep_server.cli.options import Json, secret
+from scep_server.cli.options import Json, same, secret
 
 if TYPE_CHECKING:
     from scep_server.assembly.integrations import Shown
@@ -94,11 +94,8 @@ def _record(settings: Settings, data: Path, shown: Shown) -> dict[str, str]:
 
 def _show(record: dict[str, str], *, first: bool) -> None:
     data = record["data"]
-    secret_text = (
-        record["challenge"]
-        if first
-        else f"see: scep-server integration show --data {data} {record['integration']} --reveal"
-    )
+    reveal = f"scep-server integration show {record['integration']} --reveal{same(Path(data))}"
+    secret_text = record["challenge"] if first else f"see: {reveal}"
     output.panel(
         "scep-server is ready",
         {
@@ -113,12 +110,12 @@ def _show(record: dict[str, str], *, first: bool) -> None:
         },
     )
     if first:
-        print(
-            "The challenge is shown this once. It lets anybody who knows it enrol: put it into the MDM, nowhere else."
-        )
-    print("Next: give URL, challenge and fingerprint to the MDM, or enrol from this machine:")
+        print(f"The challenge is shown once; later with `{reveal}`.")
+        print("It lets anybody who knows it enrol: put it into the MDM, nowhere else.")
+    print("Next: give URL, challenge and fingerprint to the MDM, or enrol from another terminal of this machine.")
+    print("This command reads the challenge from the keyboard (then Enter, Ctrl-D):")
     print(
         f"  scep-server client enroll --url {record['scep_url']} --subject 'CN=device 1' --out device-1 \\\n"
-        f"    --challenge-file FILE --ca-fingerprint {record['root_sha256']}",
+        f"    --challenge-file - --ca-fingerprint {record['root_sha256']}",
         flush=True,
     )

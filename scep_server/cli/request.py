@@ -12,7 +12,7 @@ import typer
 from scep_server.cli import output
 from scep_server.cli.cert import record as certificate_record
 from scep_server.cli.failures import REFUSED, CommandFailed
-from scep_server.cli.options import Config, Data, Json, settings_of
+from scep_server.cli.options import Config, Data, Json, same, settings_of
 
 if TYPE_CHECKING:
     from scep_server.types import Entry
@@ -49,7 +49,9 @@ def show(entry_id: RequestId, data: Data = None, config: Config = None, as_json:
     with reading(settings.ledger.connection_url()) as ledger:
         entry = ledger.entry(entry_id)
     if entry is None:
-        raise CommandFailed(f"there is no request {entry_id}; see `scep-server request list`", REFUSED)
+        raise CommandFailed(
+            f"there is no request {entry_id}; see `scep-server request list{same(data, config)}`", REFUSED
+        )
     shown = _record(entry) | {
         "state": str(entry.state),
         "integration": entry.integration,

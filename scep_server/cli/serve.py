@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scep_server.cli.failures import UNAVAILABLE, CommandFailed, say
+from scep_server.cli.failures import REDIS_REMEDY, UNAVAILABLE, CommandFailed, say
 from scep_server.cli.options import Config, Data, Json, settings_of
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def check(data: Data = None, config: Config = None, as_json: Json = False) -> No
         output.fields(record)
     if fault is not None:
         raise CommandFailed(
-            f"{fault}; the server would start, and answer one-time challenges with 503: start that Redis, or correct "
-            "section [redis] (how it is reached, username, password_file)",
+            f"{fault}; the server would start, and answer one-time challenges with 503: {REDIS_REMEDY}",
             UNAVAILABLE,
         )
 

@@ -46,9 +46,9 @@ def test_adding_a_dynamic_one_tells_exactly_what_its_mdm_needs(site: Quickstart,
 
 def test_the_hint_says_whether_a_secret_can_be_seen_again(site: Quickstart) -> None:
     kept = succeed("integration", "add", "hint-kept", "--challenge", "static", "--data", site.data)
-    assert "integration show hint-kept --reveal" in kept
+    assert f"Shown once; later with `scep-server integration show hint-kept --reveal --data {site.data}`." in kept
     once = succeed("integration", "add", "hint-once", "--challenge", "dynamic", "--data", site.data)
-    assert "Shown once; `scep-server integration rotate-secret hint-once` makes new ones." in once
+    assert f"Shown once; `scep-server integration rotate-secret hint-once --data {site.data}` makes new ones." in once
     assert "--reveal" not in once
 
 
@@ -276,6 +276,7 @@ def test_a_disabled_integration_mints_with_a_warning_and_fails_its_test(site: Qu
     minted = program.call("challenge", "mint", "off", "--data", site.data)
     assert CHALLENGE.fullmatch(minted.stdout.strip())
     assert "warning: off is disabled" in minted.stderr
+    assert f"`scep-server integration set off --enable --data {site.data}`" in minted.stderr
     tried = program.call("integration", "test", "off", "--data", site.data)
     assert tried.returncode == 1
     assert tried.stdout.splitlines()[0].startswith("FAILED  integration ")
@@ -296,7 +297,7 @@ def test_a_secret_is_shown_to_whom_it_is_for(site: Quickstart) -> None:
     assert f"{site.scep_url('panel-token')}/challenges" in token
     receiver = added("panel-hook", "webhook", "--setting", "url=https://hook.example/")
     assert ("Give this to your receiver" in receiver, "MDM" in receiver.splitlines()[0]) == (True, False)
-    assert receiver.splitlines()[-1] == "Next: scep-server integration test panel-hook"
+    assert receiver.splitlines()[-1] == f"Next: scep-server integration test panel-hook --data {site.data}"
     entra = succeed(
         *("integration", "add", "panel-intune", "--challenge", "intune", *TENANT, "--secret-env", "APP"),
         *("--data", site.data),
@@ -310,7 +311,7 @@ def test_rotating_says_when_the_old_secret_ends_and_set_ends_it(site: Quickstart
     succeed("integration", "add", "ends", "--challenge", "static", "--data", site.data)
     rotated = succeed("integration", "rotate-secret", "ends", "--data", site.data)
     assert "stays valid until the next rotation" in rotated
-    assert "`scep-server integration set ends --drop-old`" in rotated
+    assert f"`scep-server integration set ends --drop-old --data {site.data}`" in rotated
 
     def revealed() -> dict[str, Any]:
         return json_lines(succeed("integration", "show", "ends", "--reveal", "--json", "--data", site.data))[0]
@@ -335,6 +336,9 @@ def test_a_redis_that_is_down_is_named_with_its_section(site: Quickstart, dynami
     assert checked.returncode == 5
     assert json_lines(checked.stdout)[0]["redis"] == "does not answer"
     assert "section [redis]" in checked.stderr
+    mint = program.call("challenge", "mint", dynamic["integration"], "--data", site.data, **down)
+    assert (mint.returncode, mint.stdout) == (5, "")
+    assert "; start that Redis, or correct section [redis] (" in mint.stderr
 
 
 def test_check_asks_redis_with_what_its_user_may(site: Quickstart, tmp_path: Path) -> None:

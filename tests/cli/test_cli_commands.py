@@ -83,7 +83,7 @@ def test_show_and_revoke(site: Quickstart, tmp_path: Path) -> None:
         (("cert", "revoke", "12", "--reason", "bored"), 1, "keyCompromise"),
         (("request", "approve", "999"), 3, "999"),
         (("request", "show", "999"), 3, "request list"),
-        (("integration", "show", "nope"), 1, "there are: default"),
+        (("integration", "show", "nope"), 1, "there is no integration 'nope'; there are: "),
         (("integration", "add", "x", "--challenge", "nope"), 1, "installed: dynamic, intune, jamf, static, webhook"),
         (("integration", "add", "a/b", "--challenge", "static"), 1, "cannot be an integration's name"),
         (("integration", "add", "default", "--challenge", "static"), 1, "exists"),
@@ -100,6 +100,20 @@ def test_what_cannot_be_done_is_said_in_one_line(
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert says in error
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_without_a_configuration_says_every_way_to_name_one() -> None:
+    done = program.call("cert", "list")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all(way in done.stderr for way in ("--data", "--config", "SCEP_SERVER_DATA", "SCEP_SERVER_CONFIG"))
+
+
+def test_a_command_that_a_message_names_finds_the_same_configuration(site: Quickstart) -> None:
+    config = site.data / "scep-server.toml"
+    by_data = program.call("request", "show", "999", "--data", site.data)
+    assert f"`scep-server request list --data {site.data}`" in by_data.stderr
+    by_config = program.call("cert", "show", "xyz", "--config", config)
+    assert f"`scep-server cert list --config {config}`" in by_config.stderr
 
 
 def test_an_error_ends_the_process_with_its_code(site: Quickstart) -> None:

@@ -140,7 +140,7 @@ def test_a_service_that_is_down_can_be_asked_later(connected: Connected) -> None
     finally:
         connected.intune.do("lift", number=fault["number"])
     assert (done.returncode, done.stdout) == (5, "")
-    assert done.stderr.endswith("; see `scep-server integration test default`\n")
+    assert done.stderr.endswith(f"; see `scep-server integration test default --data {connected.data}`\n")
 
 
 def test_what_services_say_cannot_drive_a_terminal() -> None:

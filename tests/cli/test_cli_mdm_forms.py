@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import plistlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from scep_server.assembly.forms import Mdm
 from scep_server.cli.mdm_form import Choice
 from tests.cli import program
 from tests.cli.program import Quickstart, json_lines, succeed
+from tests.house.tree import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,8 @@ def test_the_choices_of_for_are_the_mdms_there_are() -> None:
 
 def test_a_new_integration_leads_to_its_forms(site: Quickstart) -> None:
     add = ("integration", "add", "leads", "--challenge", "dynamic", "--data", site.data)
-    assert "integration show leads --for jamf|workspace-one|apple" in succeed(*add)
+    leading = f"`scep-server integration show leads --data {site.data} --for jamf` (or workspace-one, apple)."
+    assert leading in succeed(*add)
 
 
 @pytest.mark.parametrize("mdm", ["jamf", "workspace-one", "apple"])
@@ -109,6 +113,7 @@ def test_an_address_without_tls_is_warned_of_where_an_mdm_needs_it(site: Quickst
     for mdm, warned in (("jamf", True), ("workspace-one", True), ("apple", False)):
         done = program.call("integration", "show", "form-dynamic", "--for", mdm, "--data", site.data)
         assert ("warning: public_url is http://" in done.stderr) is warned
+        assert (f"section [server] of {site.data}/scep-server.toml" in done.stderr) is warned
     https = {"SCEP_SERVER_SERVER__PUBLIC_URL": "https://ca.example.org"}
     done = program.call("integration", "show", "form-dynamic", "--for", "jamf", "--data", site.data, **https)
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,7 +131,41 @@ def test_the_profile_alone_is_on_standard_output(site: Quickstart, added: dict[s
     assert (root["PayloadContent"], issuing["PayloadType"]) == (root_of(site), "com.apple.security.pkcs1")
     assert scep["PayloadContent"]["URL"] == added["dynamic"]["scep_url"]
     assert scep["PayloadContent"]["CAFingerprint"] == hashlib.sha1(root_of(site)).digest()
+    mint = f"scep-server challenge mint form-dynamic --data {site.data}"
     assert done.stderr.splitlines() == [
         "replace DEVICE-ID by your MDM's variable for the device, such as $UDID in Jamf Pro",
-        "replace CHALLENGE by the challenge, another one for each device: `scep-server challenge mint form-dynamic`",
+        f"replace CHALLENGE by the challenge, another one for each device: `{mint}`",
     ]
+
+
+def test_a_profile_whose_challenge_we_do_not_make_names_no_command_that_would(site: Quickstart) -> None:
+    hook = ("--challenge", "webhook", "--setting", "url=https://hook.example/")
+    succeed("integration", "add", "form-hook", *hook, "--data", site.data)
+    done = program.call("integration", "show", "form-hook", "--for", "apple", "--data", site.data)
+    assert program.call("challenge", "mint", "form-hook", "--data", site.data).returncode == 1
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[1] == "replace CHALLENGE by the challenge, the one the device is to present"
+
+
+def test_the_page_says_whose_fingerprint_the_form_shows(site: Quickstart, tmp_path: Path) -> None:
+    """The root's; that of the one certificate which GetCACert gives where it gives one."""
+    page = (ROOT / "docs" / "jamf-pro.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"^\| Fingerprint \| (.*) \|$", page, re.MULTILINE)
+    assert "SHA-1 of the root" in told
+    assert "with `ca_certs=single` of the RA" in told
+    assert "with `--scep-identity ca` of the issuing CA" in told
+
+    add = ("integration", "add", "form-single", "--challenge", "static", "--option", "ca_certs=single")
+    succeed(*add, "--data", site.data)
+    assert fields(site, "form-single", "jamf")["Fingerprint"] == sha1_of(site.data / "ca" / "ra.pem")
+
+    made = Quickstart(tmp_path / "data", {})
+    succeed("init", "--data", made.data, "--key-type", "rsa2048", "--scep-identity", "ca")
+    for name, option in (("chain", "ca_certs=chain"), ("single", "ca_certs=single")):
+        succeed("integration", "add", name, "--challenge", "static", "--option", option, "--data", made.data)
+        assert fields(made, name, "jamf")["Fingerprint"] == sha1_of(made.data / "ca" / "issuing.pem")
+
+
+def sha1_of(file: Path) -> str:
+    certificate = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
+    return hashlib.sha1(certificate).hexdigest().upper()

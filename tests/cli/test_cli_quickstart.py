@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import stat
 import urllib.request
 from pathlib import Path
@@ -67,6 +68,24 @@ def test_a_later_run_gives_the_same_line_and_a_panel_hides_the_secret(tmp_path: 
         shown = [process.stdout.readline() for _ in range(9)]
         assert "SCEP URL" in shown[0]
         assert not any(first["challenge"] in text for text in shown)
+
+
+def test_the_first_panel_names_commands_that_work_as_they_stand(tmp_path: Path) -> None:
+    data = tmp_path / "my data"
+    addresses = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    with program.serving("quickstart", "--data", data, "--key-type", "p256", *addresses) as (line, process):
+        assert process.stdout is not None
+        text = line
+        while "--ca-fingerprint" not in text:
+            text += process.stdout.readline()
+        (challenge,) = re.findall(r"Challenge +([0-9A-F]{32})", text)
+        (later,) = re.findall(r"^The challenge is shown once; later with `scep-server (.*)`\.$", text, re.MULTILINE)
+        assert challenge in program.succeed(*shlex.split(later))
+        (enroll,) = re.findall(r"^  scep-server (client enroll .*\n.*)$", text, re.MULTILINE)
+        typed = shlex.split(enroll.replace("\\\n", ""))
+        done = program.run(*typed, "--out", tmp_path / "device", stdin=f"{challenge}\n")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "device" / "cert.pem").exists()
 
 
 def test_a_typed_secret_is_warned_about_and_a_short_one_refused(tmp_path: Path) -> None:
