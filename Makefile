@@ -5,6 +5,8 @@ DATA ?= ./scep-data
 ARGS ?=
 FUZZ_SECONDS ?= 60
 CRASH_ROUNDS ?= 200
+# Test files at a time. Each process starts databases and servers of its own.
+TEST_PROCESSES ?= 2
 
 # Peers and tools that the tests drive. A test whose package is missing is skipped, or fails where CI=true.
 DEBIAN_PACKAGES := certmonger curl debootstrap docker-compose faketime git libstrongswan-extra-plugins nginx-light \
@@ -29,7 +31,7 @@ run: $(RUN_STAMP) ## install into .venv, make a CA under ./scep-data on the firs
 	@exec $(BIN)/scep-server quickstart --data $(DATA) $(ARGS)
 
 test: packages $(DEV_STAMP) ## run every test (as root on Debian: install the packages they need first)
-	$(BIN)/python -m pytest -m "not bench" $(ARGS)
+	$(BIN)/python -m pytest -m "not bench" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, import rules, command help in the README, tests of the pure rooms
 	$(BIN)/ruff check .

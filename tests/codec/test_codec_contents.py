@@ -61,7 +61,7 @@ def test_every_bad_content_is_one_answer(case: str) -> None:
     )
 
 
-@pytest.mark.parametrize("key", [bytes(16), b"", bytes(24), os.urandom(16)])
+@pytest.mark.parametrize("key", [bytes(16), b"", bytes(24), os.urandom(16)], ids=["zeros", "none", "long", "random"])
 def test_any_wrong_key_is_the_same_answer(key: bytes) -> None:
     with pytest.raises(Refusal, match="content does not open"):
         open_request(parse(make.request()), key)
