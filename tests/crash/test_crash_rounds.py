@@ -1,6 +1,6 @@
 """kill -9 under load, again and again (K6, F1, invariants I1, I2, I3 and I6).
 
-Rounds kill at each labelled step and at random moments in turn. CRASH_ROUNDS says how many (16).
+Rounds kill at each labelled step and at random moments in turn. CRASH_ROUNDS says how many (8).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.crash.storm import Account, Wish, storm, wish
 from tests.e2e.identities import Device, rsa_key
 from tests.e2e.server import ScepServer
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "16"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "8"))
 WISHES = 48
 LAUNCHER = Path(__file__).with_name("launcher.py")
 RANDOM = "random"
