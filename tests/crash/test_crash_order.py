@@ -25,7 +25,8 @@ SYNC = re.compile(rf"(?:fsync|fdatasync)\(\d+<[^>]*{LEDGER}")
 WRITE = re.compile(rf"(?:write|pwrite64|writev|pwritev)\(\d+<[^>]*{LEDGER}")
 REPLY = re.compile(r"(?:sendto|sendmsg|write|writev)\(\d+<TCP.*HTTP/1\.1 200 .*x-pki-message")
 UNFINISHED = re.compile(r"^(\d+) .*<unfinished \.\.\.>$")
-RESUMED = re.compile(r"^(\d+) <\.\.\. \w+ resumed>")
+RESUMED = re.compile(r"^(\d+) +<\.\.\. \w+ resumed>")
+"""strace fills up a process id of fewer than five digits with spaces."""
 
 
 def events(lines: list[str]) -> list[str]:
@@ -97,11 +98,12 @@ def test_crash_order_sees_its_fault(seen: list[str], bad: list[int]) -> None:
     assert premature(seen) == bad
 
 
-def test_crash_order_counts_a_sync_when_it_is_done() -> None:
+@pytest.mark.parametrize("pad", ["", "    "], ids=["long-pid", "short-pid"])
+def test_crash_order_counts_a_sync_when_it_is_done(pad: str) -> None:
     lines = [
         "7 pwrite64(9</d/ledger.sqlite3-wal>, ...) = 4096",
         "7 fdatasync(9</d/ledger.sqlite3-wal> <unfinished ...>",
         '8 write(11<TCP:[::1:1->::1:2]>, "HTTP/1.1 200 OK\\r\\nContent-Type: application/x-pki-message"...) = 9',
-        "7 <... fdatasync resumed>) = 0",
+        f"7 {pad}<... fdatasync resumed>) = 0",
     ]
     assert events(lines) == ["write", "reply", "sync"]
